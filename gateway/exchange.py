@@ -1,0 +1,146 @@
+"""The state of one request: the one mutable thing, handed from stage to stage.
+
+Values in it (caller, request, target, attempt) are frozen; what they are is said on each.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from gateway.errors import GatewayError
+from gateway.events import Usage
+
+if TYPE_CHECKING:
+    from gateway.hookspecs import Dialect, Provider
+
+Outcome = Literal[
+    "ok", "refused", "upstream_error", "upstream_timeout", "upstream_cut", "client_closed", "shutdown",
+    "internal_error", "killed",
+]
+
+
+class Level(msgspec.Struct, frozen=True):
+    """Limits at one level of a caller, outermost first: the tenant, then (later) team and user, then the key.
+
+    `None` means not limited at this level. Costs are integer nano-dollars, rates are per minute.
+    `models` are the names or wildcards allowed; `None` is all.
+    """
+
+    kind: str
+    id: str
+    name: str = ""
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+    cost_daily: int | None = None
+    cost_monthly: int | None = None
+    models: tuple[str, ...] | None = None
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who is calling, as an `auth` plugin found: ids, and the limits of each level. Never the credential."""
+
+    tenant: str
+    key: str
+    key_name: str = ""
+    owner: str = ""
+    environment: str = ""
+    levels: tuple[Level, ...] = ()
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A decoded request: `raw` as received, `body` its JSON object, and what stages need of it.
+
+    `max_output` is the caller's output cap in tokens; `choices` how many answers were asked for;
+    `include_usage` whether the caller asked for usage in the stream.
+    """
+
+    raw: bytes
+    body: dict[str, Any]
+    model: str
+    stream: bool = False
+    include_usage: bool = False
+    max_output: int | None = None
+    choices: int = 1
+
+
+class Price(msgspec.Struct, frozen=True):
+    """Pico-dollars per token, and the version of the table it came from."""
+
+    input: int
+    output: int
+    cached: int
+    cache_write: int
+    version: str
+
+
+class Target(msgspec.Struct, frozen=True, eq=False):
+    """One provider's model, priced: what a request is finally sent to. `price` is `None` where unknown."""
+
+    provider: "Provider"
+    model: str
+    price: Price | None = None
+    context_length: int | None = None
+    max_output: int | None = None
+    free: bool = False
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One try at one target: its outcome and how long it took, in seconds."""
+
+    provider: str
+    model: str
+    outcome: Outcome
+    status: int = 0
+    error: str | None = None
+    duration: float = 0.0
+    usage: Usage | None = None
+    cost: int = 0
+
+
+class Edit(msgspec.Struct, frozen=True):
+    """A change to the request that a stage asks for: set the top-level field `name` to `value` in what is sent."""
+
+    name: str
+    value: Any
+
+
+class Exchange:
+    """One client request and its reply, with all that the gateway knows about it."""
+
+    __slots__ = (
+        "attempts", "caller", "cost", "dialect", "edits", "endpoint", "error", "finished", "first_byte",
+        "headers", "http_status", "id", "internal", "local", "model", "outcome", "overhead", "reply_headers",
+        "request", "started", "started_ms", "streamed", "target", "usage", "warnings",
+    )
+
+    def __init__(
+        self, id: str, endpoint: str, dialect: "Dialect", headers: Mapping[str, str], started_ms: int  # noqa: A002
+    ) -> None:
+        self.id = id
+        self.endpoint = endpoint
+        self.dialect = dialect
+        self.headers = headers                      # the client's, lower case, without credentials
+        self.started = time.monotonic()
+        self.started_ms = started_ms                # Unix time in milliseconds
+        self.caller: Caller | None = None           # after `authenticate`
+        self.request: Request | None = None         # after `decode`
+        self.model = "other"                        # a configured name, for metrics: never what a client made up
+        self.target: Target | None = None           # of the running or last attempt
+        self.attempts: list[Attempt] = []
+        self.edits: list[Edit] = []                 # of the running attempt
+        self.reply_headers: dict[str, str] = {}     # limits and x-gateway-*: sent with the reply
+        self.warnings: list[str] = []
+        self.usage: Usage | None = None             # all attempts together
+        self.cost = 0                               # nano-dollars, all attempts together
+        self.http_status = 0
+        self.streamed = False
+        self.first_byte: float | None = None        # monotonic, when the target's first byte came
+        self.finished: float | None = None          # monotonic
+        self.overhead = 0.0                         # seconds spent in the gateway before the first attempt
+        self.outcome: Outcome = "ok"
+        self.error: GatewayError | None = None
+        self.local: dict[str, Any] = {}             # what plugins keep between their hooks, by plugin name
+        self.internal: dict[str, Any] = {}          # the same for the core

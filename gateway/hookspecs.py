@@ -1,0 +1,232 @@
+"""The contract between the gateway and its plugins: hooks, and the roles that a plugin can play.
+
+Every request hook is `async`. The dispatcher awaits the implementations one after another: by role (auth,
+limiter, guardrail, cache, provider, sink, then any other), and inside a role in the order of the YAML file.
+There are no wrappers and no `tryfirst`. What a failure means is said on each hook; `on_error: open | closed`
+in YAML overrides it for one plugin.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import msgspec
+import pluggy
+
+from gateway.errors import GatewayError
+from gateway.events import Event, Usage
+from gateway.exchange import Caller, Exchange, Request, Target
+
+if TYPE_CHECKING:
+    import click
+
+    from gateway.runtime import Gateway
+
+PROJECT = "ai_gateway"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class HttpRequest(msgspec.Struct, frozen=True):
+    """A request to an upstream, as data: `url` is absolute, `headers` hold the credential."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = b""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A whole answer in the caller's dialect, from a plugin (a cache) or an unstreamed target."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    usage: Usage | None = None
+
+
+class RateStanding(msgspec.Struct, frozen=True):
+    """A limit for the reply's headers: `unit` is requests or tokens; `reset` in seconds."""
+
+    unit: str
+    limit: int
+    remaining: int
+    reset: float
+
+
+class Filter(Protocol):
+    """Sees the events of one reply in order; what it returns goes on to the next filter and to the client."""
+
+    def feed(self, event: Event) -> Iterable[Event]:
+        """Take one event; return none (held back), one or several. Raise a `GatewayError` to stop the reply."""
+
+    def flush(self) -> Iterable[Event]:
+        """The reply is complete: return all that is still held."""
+
+
+class Tap(Protocol):
+    """Watches a reply's bytes for what the ledger needs, without changing them."""
+
+    usage: Usage | None
+    complete: bool
+    error: str | None
+
+
+@runtime_checkable
+class Dialect(Protocol):
+    """A wire format that clients speak. Pure: bytes and JSON in, values out. Errors: `InvalidRequest`."""
+
+    name: str
+
+    def decode(self, raw: bytes, body: dict[str, Any]) -> Request:
+        """Check the fields that stages need and pick them out."""
+
+    def texts(self, request: Request) -> list[str]:
+        """All text that the model would read."""
+
+    def error(self, error: GatewayError, request_id: str) -> bytes:
+        """The body of an HTTP error."""
+
+    def error_event(self, error: GatewayError, request_id: str) -> bytes:
+        """The record that ends a stream with an error."""
+
+    def rate_headers(self, standings: Sequence[RateStanding]) -> dict[str, str]:
+        """Rate-limit headers as clients of this dialect read them."""
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """Role `provider`: turns a request into HTTP for one upstream. `encode` is pure, without I/O."""
+
+    name: str
+    endpoints: frozenset[str]
+
+    def encode(self, exchange: Exchange, target: Target) -> HttpRequest:
+        """The request to send. Raise `InvalidRequest` for what this upstream cannot take."""
+
+    def models(self) -> Sequence[str]:
+        """The upstream's model names as configured; `*` or a pattern stands for names it alone knows."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a guardrail says of a text: `pass`, `warn`, `redact` (then `text` replaces it) or `block`."""
+
+    action: str = "pass"
+    text: str | None = None
+    reason: str = ""
+
+
+class Context(msgspec.Struct, frozen=True):
+    """Where a checked text stands: `direction` is input or output, `part` as in `events.Text`."""
+
+    direction: str
+    exchange: Exchange
+    part: str = "content"
+
+
+@runtime_checkable
+class Guardrail(Protocol):
+    """Role `guardrail`: judges texts. The gateway calls it for both directions, streamed or not.
+
+    `hold_back` is how many characters a match can span: in a stream that much text is kept back until it is
+    judged. 0 means the whole answer must be known first.
+    """
+
+    hold_back: int
+
+    async def check(self, text: str, context: Context) -> Verdict:
+        """Judge one text."""
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Role `sink`: is told of every finished exchange."""
+
+    async def on_usage(self, exchange: Exchange) -> None:
+        """Record one exchange; it is complete and does not change any more."""
+
+
+class RouteRequest(Protocol):
+    """What a plugin's route sees of an HTTP request."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    params: Mapping[str, str]
+    caller: Caller | None
+
+    async def json(self) -> dict[str, Any]:
+        """The body as one strict JSON object."""
+
+
+class Route(msgspec.Struct, frozen=True):
+    """An HTTP route with its permission: `public`, `key` (any valid API key), or `loopback` (this machine only).
+
+    `path` may end in `{name}` (one segment) or `{name...}` (the rest, slashes included).
+    """
+
+    method: str
+    path: str
+    permission: str
+    call: Callable[[RouteRequest], Awaitable[Reply]]
+
+
+class Hooks:
+    """The hooks. A plugin implements any of them as methods marked with `@hookimpl`."""
+
+    @hookspec
+    async def startup(self, gateway: "Gateway") -> None:
+        """Open resources; runs once before the plugin's first request. A failure refuses the start (or reload)."""
+
+    @hookspec
+    async def shutdown(self, gateway: "Gateway") -> None:
+        """Close resources; runs after the plugin's last request. A failure is logged."""
+
+    @hookspec
+    async def authenticate(self, headers: Mapping[str, str]) -> Caller | None:
+        """Find the caller from the request's headers (names in lower case), before the body is read.
+
+        Return `None` only when the credential is of another kind, for the next plugin; a wrong one raises
+        `Unauthenticated`. Any other failure is a 503: closed.
+        """
+
+    @hookspec
+    async def pre_request(self, exchange: Exchange) -> Reply | None:
+        """See, edit or refuse a request before any upstream is touched; a `Reply` answers it at once.
+
+        Raise a `GatewayError` to refuse. Any other failure is a 503 for limiters and guardrails (closed), and is
+        counted and passed over for caches and sinks (open).
+        """
+
+    @hookspec
+    async def before_attempt(self, exchange: Exchange, target: Target) -> None:
+        """Check permission and reserve before one attempt. Raise a `GatewayError` to refuse this target.
+
+        A failure is a 503: closed.
+        """
+
+    @hookspec
+    async def post_response(self, exchange: Exchange) -> Filter | None:
+        """The target has answered, nothing went out yet: return a filter to see and change the events.
+
+        A failure is as for `pre_request`.
+        """
+
+    @hookspec
+    async def after_attempt(self, exchange: Exchange, target: Target) -> None:
+        """An attempt failed and another one follows: release what `before_attempt` reserved. Never for the last."""
+
+    @hookspec
+    async def on_usage(self, exchange: Exchange) -> None:
+        """Once for every authenticated exchange, at its end, whatever happened: settle, record, alert.
+
+        The reply's last bytes wait for it. A failure is counted and logged; the client never sees it.
+        """
+
+    @hookspec
+    def routes(self, gateway: "Gateway") -> Iterable[Route]:
+        """HTTP routes to add, each with its permission. A failure refuses the start."""
+
+    @hookspec
+    def commands(self, cli: "click.Group") -> None:
+        """Commands to add to `gateway`."""

@@ -1,0 +1,54 @@
+"""Secrets: a type that never prints itself, one derived key for each purpose, and a scrubber for texts."""
+
+import hashlib
+import hmac
+from typing import Any
+
+import regex
+
+MIN_SECRET_BYTES = 32
+
+_KEYS = regex.compile(
+    rb"sk-[A-Za-z0-9_\-]{16,}|gsk_[A-Za-z0-9]{16,}|xai-[A-Za-z0-9]{16,}|AIza[A-Za-z0-9_\-]{20,}"
+    rb"|AKIA[A-Z0-9]{12,}|eyJ[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]+"
+    rb"|(?i:bearer)[ \t]+[A-Za-z0-9._~+/\-]{12,}=*"
+)
+
+
+class Secret:
+    """A credential in memory: `reveal()` gives it, everything else shows `***`."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The credential itself: only for the request that carries it."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a secret cannot be serialised")
+
+
+def derive(master: bytes, purpose: str) -> bytes:
+    """A 32-byte key for one purpose (HKDF-Expand of RFC 5869 with SHA-256, one block)."""
+    if len(master) < MIN_SECRET_BYTES:
+        raise ValueError(f"the master secret has {len(master)} bytes; it needs at least {MIN_SECRET_BYTES}")
+    return hmac.new(master, b"ai-gateway/" + purpose.encode() + b"\x01", hashlib.sha256).digest()
+
+
+def scrub(text: bytes, *known: str) -> bytes:
+    """`text` without the `known` credentials and without anything shaped like a key."""
+    for credential in known:
+        if credential:
+            text = text.replace(credential.encode(), b"***")
+    return _KEYS.sub(b"***", text)
