@@ -7,7 +7,7 @@ in YAML overrides it for one plugin.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 import pluggy
@@ -54,12 +54,16 @@ class RateStanding(msgspec.Struct, frozen=True):
 
 
 class Filter(Protocol):
-    """Sees the events of one reply in order; what it returns goes on to the next filter and to the client."""
+    """Sees the events of one reply one after another; what it returns goes on to the next filter, then out.
 
-    def feed(self, event: Event) -> Iterable[Event]:
-        """Take one event; return none (held back), one or several. Raise a `GatewayError` to stop the reply."""
+    It may hold whole events, and change them by `msgspec.structs.replace(event, text=...)`, which keeps the
+    record; it splits none and keeps their order. An event that it returns as it came leaves with its own bytes.
+    """
 
-    def flush(self) -> Iterable[Event]:
+    async def feed(self, event: Event) -> Iterable[Event]:
+        """Take one event; return none (held back), one or several. A `GatewayError` stops the reply."""
+
+    async def flush(self) -> Iterable[Event]:
         """The reply is complete: return all that is still held."""
 
 
@@ -107,12 +111,25 @@ class Provider(Protocol):
         """The upstream's model names as configured; `*` or a pattern stands for names it alone knows."""
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """What a guardrail says of a text: `pass`, `warn`, `redact` (then `text` replaces it) or `block`."""
+class Redaction(msgspec.Struct, frozen=True):
+    """Replace the characters from `start` to before `end` of a checked text by `text`."""
 
-    action: str = "pass"
+    start: int
+    end: int
+    text: str
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a guardrail says of a text: `pass`, `warn`, `redact` or `block`.
+
+    For `redact`, give either `redactions` (best: in a stream only the events with these characters change) or
+    the whole new `text`. `reason` is a category or a rule's name, for the caller and the log: never what matched.
+    """
+
+    action: Literal["pass", "warn", "redact", "block"] = "pass"
     text: str | None = None
     reason: str = ""
+    redactions: tuple[Redaction, ...] = ()
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -128,7 +145,8 @@ class Guardrail(Protocol):
     """Role `guardrail`: judges texts. The gateway calls it for both directions, streamed or not.
 
     `hold_back` is how many characters a match can span: in a stream that much text is kept back until it is
-    judged. 0 means the whole answer must be known first.
+    judged. 0 means the whole answer must be known first. A guardrail that looks at one direction only says so
+    with an attribute `apply_to` (`input`, `output` or `both`): replies it does not judge are relayed as read.
     """
 
     hold_back: int
