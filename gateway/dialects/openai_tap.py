@@ -1,0 +1,235 @@
+"""Watches an OpenAI stream: usage, ends, errors and how much was said, while the bytes go on as they came.
+
+Sans-io: `feed` takes bytes as read and returns bytes to send. The terminal record is held back (`last`), and the usage
+chunk is taken out when the client did not ask for it; then, and only then, whole records leave.
+"""
+
+import re
+
+import msgspec
+
+from gateway import sse
+from gateway.dialects.openai_usage import WireUsage, usage_of
+from gateway.errors import UpstreamCut
+from gateway.events import Usage
+
+# Above this size a read is a burst: its first part is decoded, the rest only searched.
+_SAMPLE = 4096
+_NULL = b"null"
+_DONE = re.compile(rb"(?:\A|(?<=[\r\n]))data: ?\[DONE\][ \t]*(?=[\r\n])")
+
+
+class _Function(msgspec.Struct):
+    arguments: msgspec.Raw = msgspec.Raw()
+
+
+class _ToolCall(msgspec.Struct):
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: msgspec.Raw = msgspec.Raw()
+    reasoning: msgspec.Raw = msgspec.Raw()
+    reasoning_content: msgspec.Raw = msgspec.Raw()
+    refusal: msgspec.Raw = msgspec.Raw()
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int | None = 0
+    delta: _Delta | None = None
+    text: msgspec.Raw = msgspec.Raw()
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: WireUsage | None = None
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_chunks = msgspec.json.Decoder(_Chunk)
+
+
+class StreamTap:
+    """The state of one stream. `strip_usage` takes the chunk with usage and no choices out; `whole` sends whole
+    records only (for filters)."""
+
+    def __init__(self, *, strip_usage: bool, whole: bool = False) -> None:
+        self.usage: Usage | None = None
+        self.error: str | None = None
+        self.last = b""            # held: the terminal record and what came behind it
+        self.records = 0
+        self.text_bytes = 0        # of text in the records, bursts estimated
+        self.done = False          # the terminal record came
+        self._strip = strip_usage
+        self._whole = whole or strip_usage
+        self._tail = b""
+        self._sent = 0             # how much of the tail has left already
+        self._open: set[int] = set()
+        self._seen: set[int] = set()
+
+    @property
+    def between_records(self) -> bool:
+        """Whether what was sent so far ends at a record boundary."""
+        return self._sent == 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the stream may end here: the terminal record came, or every choice has its finish reason."""
+        return self.done or (bool(self._seen) and not self._open)
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes as read; returns the bytes to send now."""
+        if self.done:
+            self.last += data
+            return b""
+        buffer = self._tail + data if self._tail else data
+        already = self._sent
+        end = sse.last_boundary(buffer)
+        hold = self._watch(buffer[:end]) if end else 0
+        if self.done:
+            self._tail = b""
+            self._sent = max(0, already - hold)
+            self.last = buffer[max(hold, already) :]
+            return self._kept(buffer[:hold]) if self._whole else buffer[already:hold]
+        self._tail = buffer[end:]
+        if len(self._tail) > sse.MAX_RECORD:
+            raise UpstreamCut(f"The upstream sent a stream record of more than {sse.MAX_RECORD} bytes.")
+        if self._whole:
+            return self._kept(buffer[:end])
+        maybe_terminal = self._tail.startswith((b"data: [", b"data:["))
+        until = max(end, already) if maybe_terminal else len(buffer)
+        self._sent = until - end
+        return buffer[already:until]
+
+    def rest(self) -> bytes:
+        """At the upstream's end: bytes of an unfinished record that were not sent yet."""
+        if not self._tail:
+            return b""
+        self._watch(self._tail + b"\n\n")
+        unsent, self._tail, self._sent = self._tail[self._sent :], b"", len(self._tail)
+        return unsent
+
+    def _watch(self, whole: bytes) -> int:
+        """Read what the records say; returns the offset from which bytes are to be held."""
+        hold = len(whole)
+        if b"[DONE]" in whole and (match := _DONE.search(whole)):
+            self.done = True
+            hold = match.start()
+            whole = whole[:hold]
+        self.records += whole.count(b"\n\n") or whole.count(b"\n\r\n")
+        if len(whole) > _SAMPLE and not _needs_decoding(whole):
+            first = whole[: sse.last_boundary(whole[:_SAMPLE])]
+            before = self.text_bytes
+            self._decode(first)
+            if first:
+                self.text_bytes = before + (self.text_bytes - before) * len(whole) // len(first)
+        else:
+            self._decode(whole)
+        return hold
+
+    def _decode(self, whole: bytes) -> None:
+        if not whole:
+            return
+        try:
+            chunks = _chunks.decode_lines(whole.replace(b"data: ", b""))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            chunks = [chunk for record in sse.split(whole) if (chunk := _tolerant(record)) is not None]
+        for chunk in chunks:
+            self._see(chunk)
+
+    def _see(self, chunk: _Chunk) -> None:
+        for choice in chunk.choices or ():
+            index = choice.index or 0
+            if index not in self._seen:
+                self._seen.add(index)
+                self._open.add(index)
+            if choice.finish_reason is not None:
+                self._open.discard(index)
+            self.text_bytes += _size(choice.text)
+            delta = choice.delta
+            if delta is not None:
+                self.text_bytes += (
+                    _size(delta.content) + _size(delta.refusal) + (_size(delta.reasoning) or _size(delta.reasoning_content))
+                )
+                for call in delta.tool_calls or ():
+                    if call.function is not None:
+                        self.text_bytes += _size(call.function.arguments)
+        if chunk.usage is not None:
+            self.usage = usage_of(chunk.usage) or self.usage
+        if len(chunk.error) and bytes(chunk.error) != _NULL:
+            self.error = _error_text(bytes(chunk.error))
+
+    def _kept(self, whole: bytes) -> bytes:
+        if not self._strip or b'"usage"' not in whole or b"[]" not in whole:
+            return whole
+        return b"".join(record for record in sse.split(whole) if not _is_usage_chunk(record))
+
+
+def _needs_decoding(whole: bytes) -> bool:
+    """Whether a burst holds more than text: a finish reason, usage, an error, or anything written unusually."""
+    return (
+        whole.count(b'"finish_reason"') != whole.count(b'"finish_reason":null')
+        or whole.count(b'"usage"') != whole.count(b'"usage":null')
+        or b'"error"' in whole
+        or b"\r" in whole
+    )
+
+
+def _tolerant(record: bytes) -> _Chunk | None:
+    payload = sse.data(record)
+    if payload is None:
+        return None
+    try:
+        return _chunks.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _field_by_field(payload)
+
+
+class _Loose(msgspec.Struct):
+    choices: msgspec.Raw = msgspec.Raw()
+    usage: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+
+
+def _field_by_field(payload: bytes) -> _Chunk | None:
+    """A chunk with a field of an unexpected type: keep the fields that can be read."""
+    try:
+        loose = msgspec.json.decode(payload, type=_Loose)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    chunk = _Chunk(error=loose.error)
+    try:
+        chunk.usage = msgspec.json.decode(loose.usage, type=WireUsage | None) if len(loose.usage) else None
+        chunk.choices = msgspec.json.decode(loose.choices, type=list[_Choice] | None) if len(loose.choices) else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return chunk
+    return chunk
+
+
+def _is_usage_chunk(record: bytes) -> bool:
+    payload = sse.data(record)
+    if payload is None:
+        return False
+    try:
+        chunk = _chunks.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return chunk.choices == [] and chunk.usage is not None
+
+
+def _size(raw: msgspec.Raw) -> int:
+    """The length of a raw JSON string's content, escapes counted as written; 0 for null, absent or empty."""
+    size = len(raw)
+    return 0 if size <= 2 or (size == len(_NULL) and bytes(raw) == _NULL) else size - 2
+
+
+def _error_text(raw: bytes) -> str:
+    try:
+        error = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "error"
+    if isinstance(error, dict):
+        return str(error.get("code") or error.get("type") or "error")[:64]
+    return "error"

@@ -1,0 +1,156 @@
+"""The one strict JSON reader for request bodies, and edits of a body's bytes that leave the rest as it came.
+
+Strict means (R-30 of RFC 8259 readers differ): UTF-8, no NaN, no lone surrogates, integers of at most 64 bits, at most
+64 levels, and no duplicate keys, so that no two readers of the same bytes can see different requests.
+"""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from gateway.exchange import Exchange
+
+MAX_DEPTH = 64
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_NOT_BRACKETS = bytes(b for b in range(256) if b not in b"{}[]")
+
+
+def read_object(raw: bytes) -> dict[str, Any]:
+    """Decode `raw` as one strict JSON object. Raises `InvalidRequest` that says what is wrong, and where."""
+    try:
+        body = _decode(raw)
+    except UnicodeDecodeError:
+        raise InvalidRequest("The body is not valid UTF-8.", code="invalid_json") from None
+    except RecursionError:
+        raise _too_deep() from None
+    except msgspec.DecodeError as error:  # malformed, NaN, numbers out of range
+        raise InvalidRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+    if type(body) is not dict:
+        raise InvalidRequest("The body must be a JSON object.", code="invalid_json")
+    outline = _outline(raw)
+    _check_depth(outline)
+    if _count_keys(body) != outline.count(b":"):
+        raise InvalidRequest("The body has a duplicate key in one of its objects.", code="duplicate_key")
+    return body
+
+
+def outgoing(exchange: "Exchange", model: str) -> bytes:
+    """The bytes to send to a target that calls the model `model`: as received, but for what must change.
+
+    That is the model's name, `stream_options.include_usage` in a stream (so that usage is always known), and the
+    exchange's `edits`.
+    """
+    request = exchange.request
+    assert request is not None
+    changes: dict[str, Any] = {}
+    if request.model != model:
+        changes["model"] = model
+    if request.stream and not request.include_usage:
+        options = request.body.get("stream_options")
+        changes["stream_options"] = {**(options or {}), "include_usage": True}
+    for edit in exchange.edits:
+        changes[edit.name] = edit.value
+    return edited(request.raw, request.body, changes) if changes else request.raw
+
+
+def edited(raw: bytes, body: dict[str, Any], changes: dict[str, Any]) -> bytes:
+    """`raw`, an object whose decoded form is `body`, with top-level fields set; all other bytes stay."""
+    for name, value in changes.items():
+        new = _encode(value)
+        if name not in body:
+            raw = _appended(raw, name, new, empty=not body)
+            body = {**body, name: value}
+            continue
+        span = _value_span(raw, name, body[name])
+        if span is None:  # an escaped key, or a number written unusually: write the decoded form instead
+            return _encode({**body, **changes})
+        raw = raw[: span[0]] + new + raw[span[1] :]
+        body = {**body, name: value}
+    return raw
+
+
+def _appended(raw: bytes, name: str, value: bytes, *, empty: bool) -> bytes:
+    end = raw.rindex(b"}")
+    comma = b"" if empty else b","
+    return raw[:end].rstrip() + comma + _encode(name) + b":" + value + raw[end:]
+
+
+def _value_span(raw: bytes, name: str, value: Any) -> tuple[int, int] | None:
+    """Where the top-level field's value stands. `name` is a plain identifier; `value` its decoded form."""
+    for match in re.finditer(rb'"' + re.escape(name.encode()) + rb'"\s*:\s*', raw):
+        if _depth_at(raw, match.start()) == 1:
+            end = _value_end(raw, match.end())
+            if end is not None and _decode(raw[match.end() : end]) == value:
+                return match.end(), end
+    return None
+
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_SCALAR = re.compile(rb"[^\s,}\]]+")
+
+
+def _value_end(raw: bytes, start: int) -> int | None:
+    if raw[start : start + 1] == b'"':
+        match = _STRING.match(raw, start)
+        return match.end() if match else None
+    if raw[start : start + 1] not in (b"{", b"["):
+        match = _SCALAR.match(raw, start)
+        return match.end() if match else None
+    depth, position = 0, start
+    for match in re.finditer(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', raw[start:]):
+        token = match.group()
+        depth += token in (b"{", b"[")
+        depth -= token in (b"}", b"]")
+        position = start + match.end()
+        if depth == 0:
+            return position
+    return None
+
+
+def _outline(raw: bytes) -> bytes:
+    """`raw` (valid JSON) without its strings. Works with `bytes` methods only: their cost is that of a copy."""
+    if b"\\" in raw:
+        raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(raw.split(b'"')[::2])
+
+
+def _depth_at(raw: bytes, position: int) -> int:
+    outline = _outline(raw[:position])
+    return outline.count(b"{") + outline.count(b"[") - outline.count(b"}") - outline.count(b"]")
+
+
+def _check_depth(outline: bytes) -> None:
+    brackets = outline.translate(None, _NOT_BRACKETS)
+    for _ in range(MAX_DEPTH):  # each turn takes the innermost pairs away
+        if not brackets:
+            return
+        brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
+    if brackets:
+        raise _too_deep()
+
+
+def _count_keys(value: Any) -> int:
+    """The keys of all objects in `value`, and a check of its integers on the way."""
+    count = 0
+    items = value
+    if type(value) is dict:
+        count = len(value)
+        items = value.values()
+    for item in items:
+        kind = type(item)
+        if kind is dict or kind is list:
+            if item:
+                count += _count_keys(item)
+        elif kind is int and not -(1 << 63) <= item < 1 << 64:
+            raise InvalidRequest("The body has an integer of more than 64 bits.", code="invalid_json")
+    return count
+
+
+def _too_deep() -> InvalidRequest:
+    return InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.", code="invalid_json")
