@@ -1,6 +1,7 @@
 """The YAML schema: frozen structs whose fields and docstrings are the reference.
 
-Reading a file (variables, line numbers, error texts) is in `configfile.py`; `gateway schema` prints this as JSON Schema.
+Reading a file (variables, line numbers, error texts) is in `configfile.py`; `gateway schema` prints this as JSON
+Schema.
 """
 
 from typing import Annotated, Any, Literal
@@ -17,7 +18,7 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Unknown fields are errors."""
 
 
-class Server(_Strict):
+class Server(_Strict, frozen=True):
     """Where and how the gateway listens. Changing any of it needs a restart."""
 
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
@@ -26,14 +27,16 @@ class Server(_Strict):
     uvloop: Annotated[bool, Meta(description="Use uvloop where it is installed.")] = True
     max_body_bytes: Annotated[int, Meta(ge=1024, description="Larger request bodies get 413.")] = 20 * 1024 * 1024
     max_connections: Annotated[int, Meta(ge=1, description="Open client connections of one worker.")] = 4096
-    header_timeout: Annotated[Seconds, Meta(description="From a request's first byte to the end of its headers.")] = 10.0
+    header_timeout: Annotated[
+        Seconds, Meta(description="From a request's first byte to the end of its headers.")
+    ] = 10.0
     body_timeout: Annotated[Seconds, Meta(description="For reading a whole request body.")] = 60.0
     keepalive_timeout: Annotated[Seconds, Meta(description="Idle time after which a connection is closed.")] = 75.0
     write_timeout: Annotated[Seconds, Meta(description="How long a client may take no byte of its reply.")] = 60.0
     drain_timeout: Annotated[float, Meta(ge=0, description="How long running streams may go on after SIGTERM.")] = 30.0
 
 
-class Timeouts(_Strict):
+class Timeouts(_Strict, frozen=True):
     """Deadlines towards an upstream, in seconds."""
 
     connect: Annotated[Seconds, Meta(description="Name, TCP and TLS.")] = 5.0
@@ -42,7 +45,7 @@ class Timeouts(_Strict):
     total: Annotated[Seconds | None, Meta(description="The whole attempt; none by default.")] = None
 
 
-class Stream(_Strict):
+class Stream(_Strict, frozen=True):
     """How streams to clients behave."""
 
     keepalive_after: Annotated[Seconds, Meta(description="Silence before the first comment line.")] = 15.0
@@ -52,23 +55,25 @@ class Stream(_Strict):
     ] = False
 
 
-class Journal(_Strict):
+class Journal(_Strict, frozen=True):
     """The local journal that holds each exchange until the database has it."""
 
     fsync_ms: Annotated[int, Meta(ge=0, description="Group fsync interval; power loss can cost this much.")] = 50
     max_bytes: Annotated[int, Meta(ge=1 << 20, description="Above it (database away) new requests get 503.")] = 1 << 30
 
 
-class ProviderEntry(_Strict):
+class ProviderEntry(_Strict, frozen=True):
     """One configured upstream: `use` names the plugin, `with` its options."""
 
     name: Name
     use: str
-    when: Annotated[str | None, Meta(description="Switched off when this is empty: `when: ${OPENAI_API_KEY:-}`.")] = None
+    when: Annotated[
+        str | None, Meta(description="Switched off when this is empty: `when: ${OPENAI_API_KEY:-}`.")
+    ] = None
     with_: dict[str, Any] = msgspec.field(default_factory=dict, name="with")
 
 
-class ModelEntry(_Strict):
+class ModelEntry(_Strict, frozen=True):
     """A name that clients use, and the targets (`provider/model`) it leads to, tried in order.
 
     `name` may end in `*`; the matched rest replaces a `*` in the targets. The facts are shown in `/models`.
@@ -82,7 +87,7 @@ class ModelEntry(_Strict):
     modalities: tuple[str, ...] = ()
 
 
-class PluginEntry(_Strict):
+class PluginEntry(_Strict, frozen=True):
     """One plugin: `use` is its ID, `with` its options, `name` tells two of the same apart."""
 
     use: str
@@ -94,8 +99,11 @@ class PluginEntry(_Strict):
 Dollars = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?$", description="A decimal string.")]
 
 
-class PriceEntry(_Strict):
-    """The price of `provider/model` (a trailing `*` is allowed), in dollars per million tokens. `"0"` is free on purpose."""
+class PriceEntry(_Strict, frozen=True):
+    """The price of `provider/model` (a trailing `*` is allowed), in dollars per million tokens.
+
+    `"0"` is free on purpose.
+    """
 
     model: str
     input: Dollars
@@ -104,14 +112,14 @@ class PriceEntry(_Strict):
     cache_write: Dollars | None = None
 
 
-class Logging(_Strict):
+class Logging(_Strict, frozen=True):
     """What is written to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "text"] = "text"
 
 
-class Config(_Strict):
+class Config(_Strict, frozen=True):
     """The whole file."""
 
     server: Server = Server()
@@ -121,17 +129,20 @@ class Config(_Strict):
     logging: Logging = Logging()
     data_dir: Annotated[str, Meta(description="Database, journal, sockets; made with mode 0700.")] = "data"
     secret: Annotated[
-        str | None, Meta(min_length=32, description="Master secret; without it one is made in `data_dir/secret`.")
+        Annotated[str, Meta(min_length=32)] | None,
+        Meta(description="Master secret; without it one is made in `data_dir/secret`."),
     ] = None
     watch: Annotated[bool, Meta(description="Reload when this file changes.")] = False
     max_attempts: Annotated[int, Meta(ge=1, le=3, description="Targets tried for one request.")] = 3
-    direct_models: Annotated[bool, Meta(description="Allow `provider/model` names beside the configured models.")] = True
+    direct_models: Annotated[
+        bool, Meta(description="Allow `provider/model` names beside the configured models.")
+    ] = True
     providers: tuple[ProviderEntry, ...] = ()
     models: tuple[ModelEntry, ...] = ()
     plugins: tuple[PluginEntry, ...] = ()
     prices: tuple[PriceEntry, ...] = ()
 
 
-def decode(tree: Any) -> Config:
+def decode(tree: object) -> Config:
     """Decode a parsed YAML tree. Raises `msgspec.ValidationError` with the path of the first mistake."""
     return msgspec.convert(tree, Config)
