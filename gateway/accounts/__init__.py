@@ -1,0 +1,1 @@
+"""Tenants, users and API keys: the domain. No HTTP, no SQL (see `gateway.store`)."""

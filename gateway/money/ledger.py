@@ -1,0 +1,189 @@
+"""The ledger's rows: what is kept of a finished exchange, and its SQL.
+
+No text of a request or answer is in a row. Storing is `gateway.store`, surviving until then the journal.
+"""
+
+# ruff: noqa: S608 - what is put into a statement is constant text of ours; every value is a parameter.
+
+import time
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from gateway.events import Usage
+from gateway.exchange import Attempt, Exchange
+
+_MAX_TEXT: Final = 256
+_MAX_COUNT: Final = 1 << 53  # an upstream may claim any number of tokens: sums must still fit 64 bits
+
+
+class AttemptRow(msgspec.Struct, frozen=True):
+    """One try at one target, as stored; costs are nano-dollars."""
+
+    provider: str
+    model: str
+    outcome: str
+    status: int = 0
+    error: str | None = None
+    duration_us: int = 0
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    estimated: bool = False
+    cost: int = 0
+
+
+class LedgerRow(msgspec.Struct, frozen=True):
+    """One exchange, as stored. `id` is the request id, `ts_ms` its start, `model` the name that the client used.
+
+    `unpriced` means that the target had no price: `cost` is 0 because it is unknown. `estimated` means that the
+    gateway counted the tokens, since the provider sent no numbers.
+    """
+
+    id: str
+    ts_ms: int
+    tenant: str
+    key: str
+    key_name: str = ""
+    owner: str = ""
+    environment: str = ""
+    endpoint: str = ""
+    model: str = ""
+    provider: str = ""
+    target_model: str = ""
+    outcome: str = "ok"
+    http_status: int = 0
+    streamed: bool = False
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    estimated: bool = False
+    cost: int = 0
+    price_version: str = ""
+    unpriced: bool = False
+    ttfb_us: int | None = None
+    duration_us: int = 0
+    overhead_us: int = 0
+    error: str | None = None
+    attempts: tuple[AttemptRow, ...] = ()
+
+
+COLUMNS: Final = tuple(name for name in LedgerRow.__struct_fields__ if name != "attempts")
+ATTEMPT_COLUMNS: Final = AttemptRow.__struct_fields__
+
+INSERT_EXCHANGE: Final = (
+    f"INSERT INTO exchanges ({', '.join(COLUMNS)}) "
+    f"VALUES ({', '.join(f'${n + 1}' for n in range(len(COLUMNS)))})"
+)
+INSERT_ATTEMPT: Final = (
+    f"INSERT INTO attempts (exchange_id, n, {', '.join(ATTEMPT_COLUMNS)}) "
+    f"VALUES ({', '.join(f'${n + 1}' for n in range(len(ATTEMPT_COLUMNS) + 2))})"
+)
+
+
+def row(exchange: Exchange) -> LedgerRow:
+    """The row of a finished exchange."""
+    caller, request, target = exchange.caller, exchange.request, exchange.target
+    usage = exchange.usage or _NOTHING
+    finished = time.monotonic() if exchange.finished is None else exchange.finished
+    return LedgerRow(
+        id=exchange.id,
+        ts_ms=exchange.started_ms,
+        tenant=caller.tenant if caller else "",
+        key=caller.key if caller else "",
+        key_name=_text(caller.key_name) if caller else "",
+        owner=caller.owner if caller else "",
+        environment=_text(caller.environment) if caller else "",
+        endpoint=_text(exchange.endpoint),
+        model=_text(request.model) if request else "",
+        provider=target.provider.name if target else "",
+        target_model=_text(target.model) if target else "",
+        outcome=exchange.outcome,
+        http_status=exchange.http_status,
+        streamed=exchange.streamed,
+        input=_count(usage.input),
+        output=_count(usage.output),
+        cached=_count(usage.cached),
+        cache_write=_count(usage.cache_write),
+        reasoning=_count(usage.reasoning),
+        estimated=usage.estimated,
+        cost=_count(exchange.cost),
+        price_version=target.price.version if target and target.price else "",
+        unpriced=bool(exchange.attempts) and target is not None and target.price is None and not target.free,
+        ttfb_us=None if exchange.first_byte is None else _micro(exchange.first_byte - exchange.started),
+        duration_us=_micro(finished - exchange.started),
+        overhead_us=_micro(exchange.overhead),
+        error=(exchange.error.code or exchange.error.type) if exchange.error else None,
+        attempts=tuple(_attempt(attempt) for attempt in exchange.attempts),
+    )
+
+
+def day(ts_ms: int) -> str:
+    """The UTC day of a moment, as `2026-01-31`."""
+    return datetime.fromtimestamp(ts_ms / 1000, tz=UTC).date().isoformat()
+
+
+def exchange_values(row: LedgerRow) -> tuple[Any, ...]:
+    """The parameters of `INSERT_EXCHANGE`."""
+    return tuple(_plain(getattr(row, name)) for name in COLUMNS)
+
+
+def attempt_values(row: LedgerRow) -> list[tuple[Any, ...]]:
+    """The parameters of `INSERT_ATTEMPT` for each attempt of a row."""
+    return [
+        (row.id, n, *(_plain(value) for value in msgspec.structs.astuple(attempt)))
+        for n, attempt in enumerate(row.attempts, 1)
+    ]
+
+
+def from_values(values: tuple[Any, ...], attempts: list[tuple[Any, ...]]) -> LedgerRow:
+    """A row from its columns, and those of its attempts (in order)."""
+    fields = dict(zip(COLUMNS, values, strict=True))
+    fields["attempts"] = [dict(zip(ATTEMPT_COLUMNS, attempt, strict=True)) for attempt in attempts]
+    return msgspec.convert(fields, LedgerRow, strict=False)  # flags are stored as 0 and 1
+
+
+_NOTHING: Final = Usage()
+
+
+def _attempt(attempt: Attempt) -> AttemptRow:
+    usage = attempt.usage or _NOTHING
+    return AttemptRow(
+        provider=attempt.provider,
+        model=_text(attempt.model),
+        outcome=attempt.outcome,
+        status=attempt.status,
+        error=None if attempt.error is None else _text(attempt.error),
+        duration_us=_micro(attempt.duration),
+        input=_count(usage.input),
+        output=_count(usage.output),
+        cached=_count(usage.cached),
+        cache_write=_count(usage.cache_write),
+        reasoning=_count(usage.reasoning),
+        estimated=usage.estimated,
+        cost=_count(attempt.cost),
+    )
+
+
+def _text(text: str) -> str:
+    """`text` as every database can store it: at most 256 characters, no NUL, no half surrogates."""
+    if len(text) <= _MAX_TEXT and text.isascii() and text.isprintable():
+        return text
+    return text[:_MAX_TEXT].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _count(number: int) -> int:
+    return min(max(number, 0), _MAX_COUNT)
+
+
+def _micro(seconds: float) -> int:
+    return max(0, round(seconds * 1_000_000))
+
+
+def _plain(value: object) -> object:  # any column value; flags are integers in every database
+    return int(value) if isinstance(value, bool) else value

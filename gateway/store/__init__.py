@@ -1,0 +1,180 @@
+"""The store: one interface for tenants, users, keys and the ledger, whatever the database.
+
+`sqlite.py` implements it in the process that owns the database file, `owner.py` in all others. Parameters carry
+the tenant wherever a tenant could ask. Nothing here is on the hot path.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Generic, Literal, Protocol, TypeVar
+
+import msgspec
+
+from gateway.accounts.records import KeyRecord, NewKey, NewUser, Status, Tenant, User
+from gateway.errors import InvalidRequest, Unavailable
+from gateway.money.ledger import LedgerRow
+
+T = TypeVar("T")
+
+GroupBy = Literal["model", "provider", "key", "tenant", "day"]
+OnChange = Callable[[str], Awaitable[object]]
+
+
+class StoreUnavailable(Unavailable):
+    """The database is locked, slow, full, or its owner is away. Nothing is wrong with the request: try later."""
+
+    code = "store_unavailable"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after=1)
+
+
+class StoreConflict(InvalidRequest):
+    """The value exists already, or refers to a tenant or user that does not exist."""
+
+    status = 409
+    code = "conflict"
+
+
+class SchemaError(Unavailable):
+    """The database was made by another version of the gateway and cannot be used by this one."""
+
+    code = "schema_mismatch"
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """Some items of a list; `next` is the cursor of those that follow, `None` at the end."""
+
+    items: tuple[T, ...]
+    next: str | None = None
+
+
+class UsageGroup(msgspec.Struct, frozen=True):
+    """Usage added up: `group` is a model, provider, key, tenant or UTC day, or empty for all together.
+
+    `succeeded` counts outcome `ok`; `cost` is in nano-dollars; `unpriced` and `estimated` count the exchanges whose
+    cost is not the provider's word.
+    """
+
+    group: str
+    requests: int
+    succeeded: int
+    input: int
+    output: int
+    cached: int
+    cache_write: int
+    reasoning: int
+    cost: int
+    unpriced: int
+    estimated: int
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """Nano-dollars spent on a UTC day and in its month."""
+
+    daily: int
+    monthly: int
+
+
+class Accounts(Protocol):
+    """Tenants, users and keys. Changes are told to every worker before the call returns."""
+
+    async def find_key(self, key_id: str) -> KeyRecord | None:
+        """A key with its tenant and owner, revoked and expired ones included: one query."""
+
+    async def list_keys(
+        self, tenant: str | None = None, *, limit: int = 100, cursor: str | None = None
+    ) -> Page[KeyRecord]:
+        """Keys of a tenant (`None`: of all), newest first."""
+
+    async def create_key(self, new: NewKey) -> KeyRecord:
+        """Store a key. `StoreConflict` for an unknown tenant, or an owner who is not of this tenant."""
+
+    async def revoke_key(self, key_id: str, at_ms: int, tenant: str | None = None) -> KeyRecord | None:
+        """Revoke for good; `None` if this tenant (`None`: anybody) has no such key. Again is not an error."""
+
+    async def set_key_active(self, key_id: str, active: bool, tenant: str | None = None) -> KeyRecord | None:
+        """Switch a key off or on."""
+
+    async def touch_keys(self, used: Mapping[str, int]) -> None:
+        """Note when keys were last used; an older time never replaces a newer one."""
+
+    async def create_tenant(self, tenant: Tenant) -> Tenant:
+        """Store a tenant. `StoreConflict` if the id is taken."""
+
+    async def get_tenant(self, tenant_id: str) -> Tenant | None:
+        """One tenant."""
+
+    async def list_tenants(self, *, limit: int = 100, cursor: str | None = None) -> Page[Tenant]:
+        """All tenants by id."""
+
+    async def set_tenant_active(self, tenant_id: str, active: bool) -> Tenant | None:
+        """Switch a tenant, and with it all its keys, off or on."""
+
+    async def create_user(self, new: NewUser) -> User:
+        """Store a user. `StoreConflict` if the address is taken or the tenant unknown."""
+
+    async def find_user(self, email: str) -> User | None:
+        """A user by address, in any case."""
+
+    async def password_hash(self, user_id: str) -> str | None:
+        """The user's password record, for `Passwords.verify` only."""
+
+    async def set_user_status(self, user_id: str, status: Status, tenant: str | None = None) -> User | None:
+        """Change a user's status; keys of a user who is not active are refused."""
+
+    async def count_users(self, tenant: str | None = None) -> int:
+        """How many users there are."""
+
+    async def create_first(self, tenant: Tenant, user: NewUser, key: NewKey) -> bool:
+        """Store the first tenant, user and key in one step; false, and nothing stored, if there is a user already."""
+
+
+class LedgerStore(Protocol):
+    """Finished exchanges, and what they add up to."""
+
+    async def append(self, journal: str, position: int, rows: Sequence[LedgerRow]) -> int:
+        """Store rows and the journal's position in one transaction; returns how many were new.
+
+        A row whose id is there already changes nothing, so that repeating is safe.
+        """
+
+    async def position(self, journal: str) -> int:
+        """How far a journal was appended; 0 for an unknown one."""
+
+    async def forget(self, journal: str) -> None:
+        """The journal's file is gone: drop its position."""
+
+    async def usage_summary(
+        self,
+        start_ms: int,
+        end_ms: int,
+        group_by: GroupBy | None = None,
+        *,
+        tenant: str | None = None,
+        key: str | None = None,
+    ) -> tuple[UsageGroup, ...]:
+        """Usage from `start_ms` until before `end_ms`, dearest group first (days in order)."""
+
+    async def usage_rows(
+        self,
+        start_ms: int,
+        end_ms: int,
+        *,
+        cursor: str | None = None,
+        limit: int = 500,
+        tenant: str | None = None,
+    ) -> Page[LedgerRow]:
+        """Exchanges with their attempts, oldest first, page by page: for exports of any size."""
+
+    async def budget_sums(self, day: str, month: str) -> Mapping[tuple[str, str], Spent]:
+        """Spent on `day` (`2026-01-31`) and in `month` (`2026-01`), by `("key", id)` and `("tenant", id)`."""
+
+
+class Store(Accounts, LedgerStore, Protocol):
+    """The whole interface. Every method raises `StoreUnavailable` while the database cannot be used."""
+
+    async def ping(self) -> None:
+        """Return if the database answers."""
+
+    async def close(self) -> None:
+        """Finish what is under way and release files."""

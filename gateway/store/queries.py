@@ -1,0 +1,252 @@
+"""Every statement that reads, once for all databases, and the records made of their rows."""
+
+# ruff: noqa: S608 - what is put into a statement is constant text of ours; every value is a parameter.
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from gateway.accounts.records import KeyRecord, Limits, Tenant, User
+from gateway.errors import InvalidRequest
+from gateway.money import ledger
+from gateway.money.ledger import LedgerRow
+from gateway.store import GroupBy, Page, Spent, UsageGroup
+from gateway.store.database import Reader, Row
+
+LIMITS: Final = ("requests_per_minute", "tokens_per_minute", "concurrency", "cost_daily", "cost_monthly", "models")
+TENANT: Final = ("id", "name", "active", "created", *LIMITS)
+USER: Final = ("id", "tenant_id", "email", "name", "role", "status", "created")
+_KEY: Final = (
+    "id", "name", "prefix", "digest", "environment", "active", "revoked_at", "expires_at", "created", "last_used",
+    *LIMITS,
+)  # fmt: skip
+
+
+def _of(table: str, columns: Sequence[str]) -> str:
+    return ", ".join(f"{table}.{column}" for column in columns)
+
+
+SELECT_KEY: Final = (
+    f"SELECT {_of('k', _KEY)}, {_of('t', TENANT)}, {_of('u', USER)} FROM api_keys k "
+    "JOIN tenants t ON t.id = k.tenant_id LEFT JOIN users u ON u.id = k.owner_id"
+)
+SELECT_TENANT: Final = f"SELECT {_of('t', TENANT)} FROM tenants t"
+SELECT_USER: Final = f"SELECT {_of('u', USER)} FROM users u"
+
+_GROUPS: Final[Mapping[str | None, str]] = {
+    None: "''", "model": "model", "provider": "provider", "key": "key", "tenant": "tenant",
+    "day": f"ts_ms / {24 * 3600 * 1000}",
+}  # fmt: skip
+_SUMS: Final = ", ".join(
+    f"CAST(COALESCE(SUM({column}), 0) AS BIGINT)"
+    for column in (
+        "CASE WHEN outcome = 'ok' THEN 1 ELSE 0 END", "input", "output", "cached", "cache_write", "reasoning",
+        "cost", "unpriced", "estimated",
+    )
+)  # fmt: skip
+
+
+class Queries:
+    """The reading half of a store. `reports` is for what may take long, so that look-ups never wait behind it."""
+
+    def __init__(self, lookups: Reader, reports: Reader) -> None:
+        self._lookups = lookups
+        self._reports = reports
+
+    async def find_key(self, key_id: str) -> KeyRecord | None:
+        """See `Accounts.find_key`."""
+        rows = await self._lookups.rows(f"{SELECT_KEY} WHERE k.id = $1", key_id)
+        return key_record(rows[0]) if rows else None
+
+    async def list_keys(
+        self, tenant: str | None = None, *, limit: int = 100, cursor: str | None = None
+    ) -> Page[KeyRecord]:
+        """See `Accounts.list_keys`."""
+        created, key_id = _cursor(cursor, newest=True)
+        limit = _limit(limit)
+        rows = await self._lookups.rows(
+            f"{SELECT_KEY} WHERE ($1 IS NULL OR k.tenant_id = $1) AND (k.created, k.id) < ($2, $3) "
+            "ORDER BY k.created DESC, k.id DESC LIMIT $4",
+            tenant, created, key_id, limit + 1,
+        )  # fmt: skip
+        items = tuple(key_record(row) for row in rows[:limit])
+        return Page(items, f"{items[-1].created}:{items[-1].id}" if len(rows) > limit else None)
+
+    async def get_tenant(self, tenant_id: str) -> Tenant | None:
+        """See `Accounts.get_tenant`."""
+        rows = await self._lookups.rows(f"{SELECT_TENANT} WHERE t.id = $1", tenant_id)
+        return tenant_record(rows[0]) if rows else None
+
+    async def list_tenants(self, *, limit: int = 100, cursor: str | None = None) -> Page[Tenant]:
+        """See `Accounts.list_tenants`."""
+        limit = _limit(limit)
+        rows = await self._lookups.rows(
+            f"{SELECT_TENANT} WHERE t.id > $1 ORDER BY t.id LIMIT $2", cursor or "", limit + 1
+        )
+        items = tuple(tenant_record(row) for row in rows[:limit])
+        return Page(items, items[-1].id if len(rows) > limit else None)
+
+    async def find_user(self, email: str) -> User | None:
+        """See `Accounts.find_user`."""
+        rows = await self._lookups.rows(f"{SELECT_USER} WHERE u.email = $1", email.strip().lower())
+        return user_record(rows[0]) if rows else None
+
+    async def password_hash(self, user_id: str) -> str | None:
+        """See `Accounts.password_hash`."""
+        rows = await self._lookups.rows("SELECT password_hash FROM users WHERE id = $1", user_id)
+        return rows[0][0] if rows else None
+
+    async def count_users(self, tenant: str | None = None) -> int:
+        """See `Accounts.count_users`."""
+        rows = await self._lookups.rows("SELECT COUNT(*) FROM users WHERE $1 IS NULL OR tenant_id = $1", tenant)
+        return int(rows[0][0])
+
+    async def position(self, journal: str) -> int:
+        """See `LedgerStore.position`."""
+        rows = await self._lookups.rows("SELECT position FROM journal_positions WHERE journal = $1", journal)
+        return int(rows[0][0]) if rows else 0
+
+    async def usage_summary(
+        self,
+        start_ms: int,
+        end_ms: int,
+        group_by: GroupBy | None = None,
+        *,
+        tenant: str | None = None,
+        key: str | None = None,
+    ) -> tuple[UsageGroup, ...]:
+        """See `LedgerStore.usage_summary`."""
+        order = "1" if group_by == "day" else "9 DESC, 1"
+        group = "" if group_by is None else "GROUP BY 1"
+        where, args = _where(start_ms, end_ms, tenant=tenant, key=key)
+        rows = await self._reports.rows(
+            f"SELECT {_GROUPS[group_by]}, COUNT(*), {_SUMS} FROM exchanges WHERE {where} {group} ORDER BY {order}",
+            *args,
+        )
+        named = ledger.day if group_by == "day" else None
+        return tuple(
+            UsageGroup(named(row[0] * 24 * 3600 * 1000) if named else str(row[0]), *row[1:]) for row in rows
+        )
+
+    async def usage_rows(
+        self,
+        start_ms: int,
+        end_ms: int,
+        *,
+        cursor: str | None = None,
+        limit: int = 500,
+        tenant: str | None = None,
+    ) -> Page[LedgerRow]:
+        """See `LedgerStore.usage_rows`."""
+        limit = _limit(limit)
+        where, args = _where(start_ms, end_ms, tenant=tenant)
+        n = len(args)
+        rows = await self._reports.rows(
+            f"SELECT {', '.join(ledger.COLUMNS)} FROM exchanges WHERE {where} "
+            f"AND (ts_ms, id) > (${n + 1}, ${n + 2}) ORDER BY ts_ms, id LIMIT ${n + 3}",
+            *args, *_cursor(cursor, newest=False), limit + 1,
+        )  # fmt: skip
+        attempts = await self._attempts([row[0] for row in rows[:limit]])
+        items = tuple(ledger.from_values(row, attempts.get(row[0], [])) for row in rows[:limit])
+        return Page(items, f"{items[-1].ts_ms}:{items[-1].id}" if len(rows) > limit else None)
+
+    async def budget_sums(self, day: str, month: str) -> Mapping[tuple[str, str], Spent]:
+        """See `LedgerStore.budget_sums`."""
+        sums: dict[tuple[str, str], Spent] = {}
+        for kind in ("key", "tenant"):
+            rows = await self._reports.rows(
+                f"SELECT {kind}_id, CAST(SUM(CASE WHEN day = $1 THEN cost ELSE 0 END) AS BIGINT), "
+                f"CAST(SUM(cost) AS BIGINT) FROM usage_daily WHERE day BETWEEN $2 AND $3 GROUP BY {kind}_id",
+                day, f"{month}-01", f"{month}-31",
+            )  # fmt: skip
+            sums |= {(kind, row[0]): Spent(row[1], row[2]) for row in rows}
+        return sums
+
+    async def ping(self) -> None:
+        """See `Store.ping`."""
+        await self._lookups.rows("SELECT 1 FROM meta LIMIT 1")
+
+    async def _attempts(self, ids: list[str]) -> dict[str, list[Row]]:
+        found: dict[str, list[Row]] = {}
+        rows = await self._reports.rows(
+            f"SELECT exchange_id, {', '.join(ledger.ATTEMPT_COLUMNS)} FROM attempts "
+            f"WHERE exchange_id IN ({placeholders(len(ids))}) ORDER BY exchange_id, n",
+            *ids,
+        )
+        for exchange_id, *values in rows:
+            found.setdefault(exchange_id, []).append(tuple(values))
+        return found
+
+
+def placeholders(count: int, start: int = 1) -> str:
+    """`$1, $2, …` for lists and rows of values."""
+    return ", ".join(f"${n}" for n in range(start, start + count))
+
+
+def limit_values(limits: Limits) -> tuple[Any, ...]:
+    """The columns `LIMITS`."""
+    *numbers, models = msgspec.structs.astuple(limits)
+    return (*numbers, None if models is None else msgspec.json.encode(models).decode())
+
+
+def key_record(row: Row) -> KeyRecord:
+    """A row of `SELECT_KEY`."""
+    columns = dict(zip(_KEY, row[: len(_KEY)], strict=True))
+    tenant, owner = row[len(_KEY) : len(_KEY) + len(TENANT)], row[len(_KEY) + len(TENANT) :]
+    return KeyRecord(
+        id=columns["id"],
+        tenant=tenant_record(tenant),
+        owner=user_record(owner) if owner[0] is not None else None,
+        name=columns["name"],
+        prefix=columns["prefix"],
+        digest=columns["digest"],
+        environment=columns["environment"],
+        active=bool(columns["active"]),
+        revoked_at=columns["revoked_at"],
+        expires_at=columns["expires_at"],
+        limits=_limits(row[len(_KEY) - len(LIMITS) : len(_KEY)]),
+        created=columns["created"],
+        last_used=columns["last_used"],
+    )
+
+
+def tenant_record(row: Row) -> Tenant:
+    """A row of `SELECT_TENANT`."""
+    return Tenant(id=row[0], name=row[1], active=bool(row[2]), created=row[3], limits=_limits(row[4:]))
+
+
+def user_record(row: Row) -> User:
+    """A row of `SELECT_USER`."""
+    return User(
+        id=row[0], tenant=row[1], email=row[2], name=row[3], role=row[4], status=row[5], created=row[6]
+    )
+
+
+def _limits(row: Row) -> Limits:
+    *numbers, models = row
+    names = None if models is None else msgspec.json.decode(models, type=tuple[str, ...])
+    return Limits(**dict(zip(LIMITS, numbers, strict=False)), models=names)
+
+
+def _where(start_ms: int, end_ms: int, **equal: str | None) -> tuple[str, list[Any]]:
+    """Only the conditions that are asked for: the database then picks the index that serves them."""
+    where, args = "ts_ms >= $1 AND ts_ms < $2", list[Any]((start_ms, end_ms))
+    for column, value in equal.items():
+        if value is not None:
+            args.append(value)
+            where += f" AND {column} = ${len(args)}"
+    return where, args
+
+
+def _limit(limit: int) -> int:
+    return min(max(limit, 1), 1000)
+
+
+def _cursor(cursor: str | None, *, newest: bool) -> tuple[int, str]:
+    if cursor is None:
+        return (1 << 62, "") if newest else (-1, "")
+    moment, _, ident = cursor.partition(":")
+    if not moment.isascii() or not moment.isdecimal() or len(moment) > 18:
+        raise InvalidRequest("The cursor is not one that this list gave out.", param="cursor")
+    return int(moment), ident
