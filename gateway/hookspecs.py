@@ -19,7 +19,9 @@ from gateway.exchange import Caller, Exchange, Request, Target
 if TYPE_CHECKING:
     import click
 
+    from gateway.config import Timeouts
     from gateway.runtime import Gateway
+    from gateway.upstream import Peer
 
 PROJECT = "ai_gateway"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -87,6 +89,18 @@ class Dialect(Protocol):
     def texts(self, request: Request) -> list[str]:
         """All text that the model would read."""
 
+    def map_texts(self, request: Request, change: Callable[[str, str], str]) -> Request:
+        """The request with each such text replaced by `change(text, part)`; the same object if none changed."""
+
+    def map_reply_texts(self, body: bytes, change: Callable[[str, str], str]) -> bytes:
+        """The same for an unstreamed reply."""
+
+    def events(self, record: bytes) -> list[Event]:
+        """What one record of a stream says, each event with its `Record`."""
+
+    def encode(self, event: Event) -> bytes:
+        """A record with this event alone, made from the one it came in: nothing of that one's other texts."""
+
     def error(self, error: GatewayError, request_id: str) -> bytes:
         """The body of an HTTP error."""
 
@@ -109,6 +123,12 @@ class Provider(Protocol):
 
     def models(self) -> Sequence[str]:
         """The upstream's model names as configured; `*` or a pattern stands for names it alone knows."""
+
+    def peer(self, timeouts: "Timeouts") -> "Peer":
+        """How to connect; `timeouts` are the file's, for a provider without its own."""
+
+    def secrets(self) -> Sequence[str]:
+        """Credentials that must never show in a text to a client."""
 
 
 class Redaction(msgspec.Struct, frozen=True):

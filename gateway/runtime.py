@@ -3,9 +3,10 @@
 Here are only the values; `boot.py` builds them.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.router import Router
     from gateway.shared_state import SharedState
     from gateway.store import Store
-    from gateway.upstream import Upstream
+    from gateway.upstream import Peer, Upstream
 
 
 class Gateway:
@@ -39,10 +40,37 @@ class Gateway:
         self.draining = False
 
 
+class Use:
+    """Counts the exchanges that run under a snapshot; `idle` is set when it is retired and the last one left."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.idle = asyncio.Event()
+        self._retired = False
+
+    def enter(self) -> None:
+        """An exchange begins."""
+        self.running += 1
+
+    def leave(self) -> None:
+        """An exchange has ended."""
+        self.running -= 1
+        if self._retired and not self.running:
+            self.idle.set()
+
+    def retire(self) -> None:
+        """No new exchange will come."""
+        self._retired = True
+        if not self.running:
+            self.idle.set()
+
+
 class Snapshot(msgspec.Struct, frozen=True, eq=False):
-    """One configuration and all that follows from it; swapped whole, never changed."""
+    """One configuration and all that follows from it; swapped whole, never changed. `peers` are by provider name."""
 
     config: Config
     plugins: "Plugins"
     router: "Router"
     prices: "PriceBook"
+    peers: "Mapping[str, Peer]"
+    use: Use

@@ -1,0 +1,104 @@
+"""Closes the books on an exchange: usage, cost, outcome, and `on_usage`, exactly once, whatever happened."""
+
+import time
+from typing import Any
+
+import msgspec
+import structlog
+
+from gateway.errors import GatewayError, InternalError, Unavailable, UpstreamError
+from gateway.events import Usage
+from gateway.exchange import Attempt, Exchange, Outcome, Target
+from gateway.money.cost import cost_nano
+from gateway.money.estimate import Estimator, input_tokens, output_tokens
+from gateway.tasks import shielded
+
+_log = structlog.get_logger("gateway.accounting")
+
+
+class Accounting:
+    """The books of one process. `expired` is true once the drain's time is over: then a cancel means shutdown."""
+
+    def __init__(self, estimator: Estimator) -> None:
+        self.active: dict[str, Exchange] = {}
+        self.expired = False
+        self._estimator = estimator
+
+    def open(self, exchange: Exchange) -> None:
+        """An exchange has begun."""
+        exchange.internal["estimator"] = self._estimator
+        self.active[exchange.id] = exchange
+
+    def attempted(self, exchange: Exchange, target: Target, error: GatewayError, since: float) -> None:
+        """An attempt failed before anything was sent to the client: note it with its outcome."""
+        exchange.attempts.append(
+            Attempt(
+                provider=target.provider.name, model=target.model, outcome=self.outcome_of(error),
+                status=error.status, error=error.code,
+                duration=time.monotonic() - since,
+            )
+        )
+
+    async def close(self, exchange: Exchange) -> None:
+        """Settle and record; a second call does nothing. Runs to its end even while the client's going cancels it."""
+        if exchange.finished is None:
+            exchange.finished = time.monotonic()
+            await shielded(self._close(exchange))
+
+    async def _close(self, exchange: Exchange) -> None:
+        try:
+            self._last_attempt(exchange)
+            if exchange.caller is not None:
+                await exchange.internal["plugins"].on_usage(exchange)
+        finally:
+            self.active.pop(exchange.id, None)
+
+    def _last_attempt(self, exchange: Exchange) -> None:
+        """The attempt that answered: its usage as reported, or estimated from what came, and its cost."""
+        since = exchange.internal.get("attempt_started")
+        target = exchange.target
+        if since is None or target is None:
+            return
+        usage = _usage(exchange, self._estimator.ratio(exchange.model))
+        cost = cost_nano(target.price, usage) if target.price is not None else 0
+        exchange.usage, exchange.cost = usage, cost
+        exchange.attempts.append(
+            Attempt(
+                provider=target.provider.name, model=target.model, outcome=exchange.outcome,
+                status=exchange.internal.get("upstream_status", 0),
+                error=exchange.error.code if exchange.error is not None else None,
+                duration=time.monotonic() - since, usage=usage, cost=cost,
+            )
+        )
+        self._estimator.learn(exchange)
+
+    def outcome_of(self, error: GatewayError) -> Outcome:
+        """The ledger's word for an error."""
+        if isinstance(error, UpstreamError):
+            outcome: Outcome = error.outcome  # type: ignore[assignment]
+            return outcome
+        if isinstance(error, InternalError):
+            return "internal_error"
+        if isinstance(error, Unavailable) and self.expired:
+            return "shutdown"
+        return "refused"
+
+    def defect(self, exchange: Exchange, error: BaseException) -> None:
+        """Log a defect of ours; the client gets only the request id."""
+        _log.error("defect in the request path", request_id=exchange.id, endpoint=exchange.endpoint, exc_info=error)
+
+
+def _usage(exchange: Exchange, ratio: float) -> Usage:
+    """Reported tokens where the provider's last word came; else what can be counted from the bytes, marked so."""
+    reported: Usage | None = exchange.internal.get("usage")
+    tap = exchange.internal.get("tap")
+    if tap is not None:
+        reported = tap.usage
+    if reported is not None and (tap is None or tap.complete):
+        return reported
+    if not 200 <= exchange.internal.get("upstream_status", 0) < 300:
+        return Usage()  # refused, or never answered: nothing was generated
+    said = output_tokens(tap.text_bytes, tap.records, ratio) if tap is not None else 0
+    if reported is not None:  # running totals of a stream that was cut
+        return msgspec.structs.replace(reported, output=max(said, reported.output), estimated=True)
+    return Usage(input=input_tokens(exchange), output=said, estimated=True)

@@ -1,0 +1,155 @@
+"""The route table of one process and what stands behind each route; the only module between HTTP and the pipeline."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway import explain
+from gateway.accounting import Accounting
+from gateway.dialects.openai_chat import Chat
+from gateway.dialects.openai_completions import Completions
+from gateway.dialects.openai_embeddings import Embeddings
+from gateway.errors import Forbidden, GatewayError, Unauthenticated
+from gateway.exchange import Caller
+from gateway.hookspecs import Dialect, Reply, Route
+from gateway.jsonbody import read_object
+from gateway.models import model_list, one_model
+from gateway.pipeline import Pipeline
+from gateway.routes import RouteTable
+from gateway.runtime import Gateway
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.httpserver import Incoming
+
+PREFIXES = ("/api/v1", "/v1")
+_LOOPBACK = ("127.", "::1")
+
+Call = Callable[["Incoming", Mapping[str, str]], Awaitable["web.StreamResponse"]]
+
+
+class App:
+    """Every route with its permission; what is not in the table does not exist."""
+
+    def __init__(self, gateway: Gateway, pipeline: Pipeline, accounting: Accounting) -> None:
+        self._gateway = gateway
+        self._pipeline = pipeline
+        self._accounting = accounting
+        self.ready: Callable[[], bool] = lambda: False
+        self._openai = Chat()
+        self._routes = RouteTable()
+        self._add_data_plane()
+        self._add_operations()
+        for route in gateway.snapshot.plugins.routes(gateway):
+            self._routes.add(route.method, route.path, route.permission, self._plugin_route(route))
+
+    async def serve(self, incoming: "Incoming") -> "web.StreamResponse":
+        """Answer one request: the matched route decides, never the path's text."""
+        try:
+            route, params = self._routes.match(incoming.method, incoming.path)
+            call: Call = route.call
+            return await call(incoming, params)
+        except GatewayError as error:
+            return incoming.reply(*self.render_error(error, ""))
+
+    def render_error(self, error: GatewayError, request_id: str) -> tuple[int, dict[str, str], bytes]:
+        """An error outside of an exchange, in OpenAI's envelope."""
+        headers = {"content-type": "application/json", **error.headers}
+        if error.retry_after is not None:
+            headers["retry-after"] = str(max(1, -int(-error.retry_after // 1)))
+        return error.status, headers, self._openai.error(error, request_id)
+
+    def _add_data_plane(self) -> None:
+        endpoints: dict[str, tuple[str, Dialect]] = {
+            "/chat/completions": ("chat.completions", self._openai),
+            "/completions": ("completions", Completions()),
+            "/embeddings": ("embeddings", Embeddings()),
+        }
+        for prefix in PREFIXES:
+            for path, (endpoint, dialect) in endpoints.items():
+                self._routes.add("POST", prefix + path, "key", self._exchange(endpoint, dialect))
+            self._routes.add("GET", prefix + "/models", "key", self._models)
+            self._routes.add("GET", prefix + "/models/{id...}", "key", self._model)
+            self._routes.add("POST", prefix + "/explain", "key", self._explain)
+
+    def _add_operations(self) -> None:
+        self._routes.add("GET", "/", "public", self._index)
+        self._routes.add("GET", "/health/live", "public", self._live)
+        self._routes.add("GET", "/health/ready", "public", self._ready)
+        self._routes.add("GET", "/metrics", "public", self._metrics)
+
+    def _exchange(self, endpoint: str, dialect: Dialect) -> Call:
+        async def call(incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":  # noqa: ARG001
+            return await self._pipeline.serve(endpoint, dialect, incoming)
+
+        return call
+
+    async def _caller(self, incoming: "Incoming") -> Caller:
+        return await self._pipeline.authenticate(self._gateway.snapshot, incoming.headers)
+
+    async def _models(self, incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":  # noqa: ARG002
+        caller = await self._caller(incoming)
+        return _json(incoming, 200, model_list(self._gateway.snapshot.router, caller))
+
+    async def _model(self, incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":
+        caller = await self._caller(incoming)
+        return _json(incoming, 200, one_model(self._gateway.snapshot.router, caller, params["id"]))
+
+    async def _explain(self, incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":  # noqa: ARG002
+        caller = await self._caller(incoming)
+        incoming.check_json()
+        raw = await incoming.body(self._gateway.snapshot.config.server.max_body_bytes)
+        return _json(incoming, 200, await explain.explain(self._gateway, caller, raw, read_object(raw)))
+
+    async def _index(self, incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":  # noqa: ARG002
+        return _json(incoming, 200, {"name": "AI Gateway", "api": "/api/v1", "health": "/health/ready"})
+
+    async def _live(self, incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":  # noqa: ARG002
+        return _json(incoming, 200, {"status": "alive"})
+
+    async def _ready(self, incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":  # noqa: ARG002
+        ready = self.ready()
+        return _json(incoming, 200 if ready else 503, {"status": "ready" if ready else "not ready"})
+
+    async def _metrics(self, incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":  # noqa: ARG002
+        body, content_type = self._gateway.metrics.render()
+        return incoming.reply(200, {"content-type": content_type}, body)
+
+    def _plugin_route(self, route: Route) -> Call:
+        async def call(incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":
+            caller = None
+            if route.permission == "key":
+                caller = await self._caller(incoming)
+            elif route.permission == "loopback" and not incoming.peer.startswith(_LOOPBACK):
+                raise Forbidden("This route answers on this machine only.")
+            reply: Reply = await route.call(_PluginRequest(incoming, params, caller, self._gateway))
+            return incoming.reply(reply.status, {"content-type": reply.content_type}, reply.body)
+
+        return call
+
+
+class _PluginRequest:
+    """A request as a plugin's route sees it: no credential in it."""
+
+    def __init__(
+        self, incoming: "Incoming", params: Mapping[str, str], caller: Caller | None, gateway: Gateway
+    ) -> None:
+        self.method = incoming.method
+        self.path = incoming.path
+        self.headers = incoming.safe_headers
+        self.query = incoming.query
+        self.params = params
+        self.caller = caller
+        self._incoming = incoming
+        self._limit = gateway.snapshot.config.server.max_body_bytes
+
+    async def json(self) -> dict[str, Any]:
+        """The body as one strict JSON object."""
+        self._incoming.check_json()
+        return read_object(await self._incoming.body(self._limit))
+
+
+def _json(incoming: "Incoming", status: int, value: Any) -> "web.StreamResponse":
+    return incoming.reply(status, {"content-type": "application/json"}, msgspec.json.encode(value))

@@ -1,0 +1,148 @@
+"""Builds a serving process from a configuration, and swaps configurations while it runs."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.accounting import Accounting
+from gateway.app import App
+from gateway.config import Config
+from gateway.httpserver import HttpServer
+from gateway.metrics import Metrics
+from gateway.money.estimate import Estimator
+from gateway.money.journal import Journal
+from gateway.money.prices import PriceBook
+from gateway.pipeline import Pipeline
+from gateway.registry import Plugins, Registry
+from gateway.router import Router
+from gateway.runtime import Gateway, Snapshot, Use
+from gateway.tasks import Tasks
+from gateway.upstream import Upstream
+
+if TYPE_CHECKING:
+    from gateway.shared_state import SharedState
+    from gateway.store import Store
+
+_log = structlog.get_logger("gateway.boot")
+
+# What only a restart can change: sockets, files and secrets are open.
+FIXED = ("server", "data_dir", "secret", "journal")
+
+
+class ReloadRefused(Exception):
+    """A reload that cannot be done while running; the message names what has to be restarted."""
+
+
+class Process:
+    """One serving process: its stores, the current configuration, and its server."""
+
+    def __init__(self, gateway: Gateway, server: HttpServer, accounting: Accounting, app: App) -> None:
+        self.gateway = gateway
+        self.ready = False
+        self._server = server
+        self._accounting = accounting
+        self._app = app
+        self._tasks = Tasks()
+        self._hurry = asyncio.Event()
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Serve connections of `sock`; ready from now on."""
+        await self._server.listen(sock)
+        self.ready = True
+
+    async def reload(self, config: Config) -> None:
+        """Swap to `config`. Raises and keeps the old one when it cannot start; running exchanges end under the old."""
+        old = self.gateway.snapshot
+        changed = [name for name in FIXED if getattr(config, name) != getattr(old.config, name)]
+        if changed:
+            raise ReloadRefused(f"{', '.join(changed)} cannot change while running: restart the gateway for that")
+        new = snapshot(config)
+        if route_names(new.plugins, self.gateway) != route_names(old.plugins, self.gateway):
+            raise ReloadRefused("the set of HTTP routes cannot change while running: restart the gateway for that")
+        await new.plugins.startup(self.gateway)
+        self.gateway.snapshot = new
+        old.use.retire()
+        self._tasks.spawn(self._close_after_use(old), "close old configuration")
+
+    async def drain(self, timeout: float) -> None:
+        """End service: nothing new, running exchanges finish; at the deadline they end with an error in their stream."""
+        self.gateway.draining = True
+        self.ready = False
+        await self._server.stop()
+        if not await self._idle(timeout):
+            _log.warning("drain timeout: ending running exchanges", running=len(self._accounting.active))
+            self._accounting.expired = True
+            self._server.cancel_running()
+            await self._server.wait_idle(5.0)
+
+    def hurry(self) -> None:
+        """End the drain now."""
+        self._hurry.set()
+
+    async def close(self) -> None:
+        """Release everything that `open_process` opened."""
+        await self._server.close()
+        await self._tasks.close()
+        await self.gateway.snapshot.plugins.shutdown(self.gateway)
+        await self.gateway.upstream.close()
+        self.gateway.journal.close()
+
+    async def _idle(self, timeout: float) -> bool:
+        idle = asyncio.ensure_future(self._server.wait_idle(timeout))
+        hurried = asyncio.ensure_future(self._hurry.wait())
+        try:
+            await asyncio.wait({idle, hurried}, return_when=asyncio.FIRST_COMPLETED)
+            return idle.done() and idle.result()
+        finally:
+            idle.cancel()
+            hurried.cancel()
+
+    async def _close_after_use(self, old: Snapshot) -> None:
+        await old.use.idle.wait()
+        await old.plugins.shutdown(self.gateway)
+
+
+async def open_process(
+    config: Config, *, slot: int, state: "SharedState", store: "Store", secret: bytes, data_dir: Path, workers: int
+) -> Process:
+    """Open a process's stores, start its plugins, and build its server. Raises what a plugin's start raises."""
+    journal = Journal(
+        data_dir / "journal", slot, fsync_ms=config.journal.fsync_ms, max_bytes=config.journal.max_bytes
+    )
+    gateway = Gateway(
+        data_dir=data_dir, slot=slot, secret=secret, state=state, store=store, journal=journal, upstream=Upstream(),
+        metrics=Metrics(data_dir, slot=slot, workers=workers),
+    )
+    gateway.snapshot = snapshot(config)
+    await gateway.snapshot.plugins.startup(gateway)
+    accounting = Accounting(Estimator(), gateway.metrics)
+    app = App(gateway, Pipeline(gateway, accounting), accounting)
+    server = HttpServer(app.serve, config.server, render_error=app.render_error)
+    process = Process(gateway, server, accounting, app)
+    app.ready = lambda: process.ready
+    return process
+
+
+def snapshot(config: Config) -> Snapshot:
+    """All that follows from a configuration. Raises `ConfigError` with what is wrong."""
+    plugins = Registry().build(config)
+    prices = PriceBook(config.prices)
+    for provider in plugins.providers.values():
+        declared = getattr(provider, "prices", None)
+        if declared:
+            prices = prices.with_declared(provider.name, declared)
+    router = Router(config, plugins.providers, prices)
+    peers = {name: provider.peer(config.timeouts) for name, provider in plugins.providers.items()}
+    return Snapshot(config, plugins, router, prices, peers, Use())
+
+
+def route_names(plugins: Plugins, gateway: Gateway) -> set[tuple[str, str, str]]:
+    """The routes that plugins add, by method, path and permission."""
+    return {(route.method, route.path, route.permission) for route in plugins.routes(gateway)}
+
+
+Ready = Callable[[], bool]

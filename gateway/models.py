@@ -1,0 +1,57 @@
+"""`/models`: what a caller may use, in OpenAI's shape with what else is known beside it."""
+
+from typing import Any
+
+from gateway.errors import UnknownModel
+from gateway.exchange import Caller, Price
+from gateway.router import Listed, Router
+
+# Model lists have a creation date; ours have none, and clients want a number.
+_CREATED = 0
+
+
+def model_list(router: Router, caller: Caller) -> dict[str, Any]:
+    """All models of a caller."""
+    return {"object": "list", "data": [_shown(line) for line in router.listed(caller)]}
+
+
+def one_model(router: Router, caller: Caller, name: str) -> dict[str, Any]:
+    """One model by name. Raises `UnknownModel` also for one that this caller may not use."""
+    for line in router.listed(caller):
+        if line.name == name:
+            return _shown(line)
+    resolved = router.resolve(name, caller)
+    if not resolved.targets:
+        raise UnknownModel(f"The model `{name[:128]}` does not exist.", param="model")
+    return _shown(Listed(name, resolved.targets[0], resolved.entry))
+
+
+def _shown(line: Listed) -> dict[str, Any]:
+    target = line.target
+    facts: dict[str, Any] = {
+        "id": line.name, "object": "model", "created": _CREATED, "owned_by": target.provider.name,
+    }
+    if target.context_length:
+        facts["context_length"] = target.context_length
+    if target.max_output:
+        facts["max_output_tokens"] = target.max_output
+    own = getattr(target.provider, "facts", {}).get(target.model)
+    modalities = (line.entry and line.entry.modalities) or getattr(own, "modalities", ())
+    if modalities:
+        facts["modalities"] = list(modalities)
+    if target.price is not None:
+        facts["pricing"] = _pricing(target.price)
+    return facts
+
+
+def _pricing(price: Price) -> dict[str, str]:
+    """Dollars per million tokens, as decimal strings."""
+    return {
+        "currency": "USD", "unit": "1M tokens", "input": _dollars(price.input), "output": _dollars(price.output),
+        "cached_input": _dollars(price.cached), "cache_write": _dollars(price.cache_write), "version": price.version,
+    }
+
+
+def _dollars(pico_per_token: int) -> str:
+    whole, rest = divmod(pico_per_token, 1_000_000)
+    return f"{whole}.{rest:06d}".rstrip("0").rstrip(".")

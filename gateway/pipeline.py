@@ -1,0 +1,304 @@
+"""THE request path: `serve` calls every stage in order. What a stage does is in its own module or plugin."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from gateway import relay
+from gateway.accounting import Accounting
+from gateway.clock import now_ms
+from gateway.errors import (
+    GatewayError,
+    InternalError,
+    Unauthenticated,
+    Unavailable,
+    UpstreamCut,
+    UpstreamError,
+    UpstreamRefused,
+)
+from gateway.exchange import Caller, Exchange, Target
+from gateway.hookspecs import Reply
+from gateway.jsonbody import read_object
+from gateway.relay import StreamRelay
+from gateway.runtime import Gateway, Snapshot
+from gateway.secrets import scrub
+from gateway.upstream import UpstreamReply
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.hookspecs import Dialect
+    from gateway.httpserver import Incoming
+
+MAX_ERROR_BODY = 64 * 1024
+_KEPT_ON_ERROR = ("retry-after", "retry-after-ms", "x-should-retry")
+_log = structlog.get_logger("gateway.pipeline")
+
+
+class Pipeline:
+    """The request path of one process."""
+
+    def __init__(self, gateway: Gateway, accounting: Accounting) -> None:
+        self._gateway = gateway
+        self._accounting = accounting
+
+    async def serve(self, endpoint: str, dialect: "Dialect", incoming: "Incoming") -> "web.StreamResponse":
+        """One request, from its headers to the end of its reply."""
+        snapshot = self._gateway.snapshot
+        exchange = Exchange(_new_id(), endpoint, dialect, incoming.safe_headers, now_ms())
+        exchange.internal["plugins"] = snapshot.plugins
+        snapshot.use.enter()
+        self._accounting.open(exchange)
+        try:
+            exchange.caller = await self.authenticate(snapshot, incoming.headers)
+            await self._receive(exchange, incoming)
+            reply = await snapshot.plugins.pre_request(exchange)
+            if reply is None:
+                reply = await self._ask_targets(snapshot, exchange, incoming)
+            if not isinstance(reply, Reply):
+                return reply
+            await self._accounting.close(exchange)
+            return _answer(exchange, incoming, reply)
+        except GatewayError as error:
+            return await self._refuse(exchange, incoming, error)
+        except asyncio.CancelledError:
+            exchange.outcome = "shutdown" if self._accounting.expired else "client_closed"
+            raise
+        except ConnectionError:
+            exchange.outcome = "client_closed"
+            raise
+        except Exception as error:
+            self._accounting.defect(exchange, error)
+            return await self._refuse(exchange, incoming, InternalError("The gateway failed; its log has the reason."))
+        finally:
+            await self._accounting.close(exchange)
+            snapshot.use.leave()
+
+    async def authenticate(self, snapshot: Snapshot, headers: Mapping[str, str]) -> Caller:
+        caller = await snapshot.plugins.authenticate(headers)
+        if caller is None:
+            raise Unauthenticated("Send an API key: `Authorization: Bearer sk-gw-…`, or the header x-api-key.")
+        return caller
+
+    async def _receive(self, exchange: Exchange, incoming: "Incoming") -> None:
+        if self._gateway.draining:
+            raise Unavailable("The gateway is shutting down.", code="shutting_down", retry_after=1)
+        incoming.check_json()
+        raw = await incoming.body(self._gateway.snapshot.config.server.max_body_bytes)
+        exchange.request = exchange.dialect.decode(raw, read_object(raw))
+
+    async def _ask_targets(
+        self, snapshot: Snapshot, exchange: Exchange, incoming: "Incoming"
+    ) -> "Reply | web.StreamResponse":
+        """Try the model's targets in order until one answers; a failure before its first byte leads to the next."""
+        assert exchange.request is not None
+        assert exchange.caller is not None
+        resolved = snapshot.router.resolve(exchange.request.model, exchange.caller)
+        exchange.model = resolved.name
+        exchange.overhead = time.monotonic() - exchange.started
+        targets = [target for target in resolved.targets if exchange.endpoint in target.provider.endpoints]
+        if not targets:
+            raise UpstreamRefused(404, f"No target of this model serves {exchange.endpoint}.", code="model_not_found")
+        line = StreamRelay(exchange, incoming, self._accounting, snapshot.config.stream)
+        tries, failure = 0, None
+        for number, target in enumerate(targets, 1):
+            try:
+                exchange.target = target
+                exchange.edits.clear()
+                await snapshot.plugins.before_attempt(exchange, target)
+                tries += 1
+                return await self._attempt(snapshot, exchange, incoming, target, line)
+            except GatewayError as error:
+                failure = error
+                if not _may_go_on(error) or number == len(targets) or tries >= snapshot.config.max_attempts:
+                    raise
+                self._give_up(exchange, target, error)
+                await snapshot.plugins.after_attempt(exchange, target)
+        raise failure or InternalError("No target was tried.")
+
+    async def _attempt(
+        self, snapshot: Snapshot, exchange: Exchange, incoming: "Incoming", target: Target, line: StreamRelay
+    ) -> "Reply | web.StreamResponse":
+        exchange.internal["attempt_started"] = time.monotonic()
+        exchange.internal["upstream_status"] = 0
+        request = target.provider.encode(exchange, target)
+        upstream = await self._send(snapshot, exchange, request, target, line)
+        try:
+            exchange.internal["upstream_status"] = upstream.status
+            if not 200 <= upstream.status < 300:
+                raise await _refused(upstream, target)
+            assert exchange.request is not None
+            streamed = exchange.request.stream and "event-stream" in upstream.headers.get("content-type", "")
+            first = b""
+            if streamed:
+                first = await _first_bytes(upstream, line)
+            else:
+                reply = await relay.whole(exchange, upstream)
+            exchange.first_byte = time.monotonic()
+            _describe(exchange, target)
+            filters = await snapshot.plugins.post_response(exchange)
+            if streamed:
+                return await line.run(upstream, first, filters)
+            exchange.internal["usage"] = reply.usage
+            return await relay.filtered(exchange, reply, filters) if filters else reply
+        finally:
+            upstream.close()
+
+    async def _send(
+        self, snapshot: Snapshot, exchange: Exchange, request: Any, target: Target, line: StreamRelay
+    ) -> UpstreamReply:
+        sending = self._gateway.upstream.send(snapshot.peers[target.provider.name], request)
+        assert exchange.request is not None
+        if not (snapshot.config.stream.keepalive_before_headers and exchange.request.stream):
+            return await sending
+        task = asyncio.ensure_future(sending)
+        try:
+            while not (await asyncio.wait({task}, timeout=line.quiet))[0]:
+                await line.comment()
+            return task.result()
+        finally:
+            task.cancel()
+
+    def _give_up(self, exchange: Exchange, target: Target, error: GatewayError) -> None:
+        """An attempt failed and another follows: note it, and forget what it left."""
+        since = exchange.internal.pop("attempt_started", None)
+        if since is not None:
+            self._accounting.attempted(exchange, target, error, since)
+        _log.info(
+            "attempt failed, trying the next target", request_id=exchange.id, provider=target.provider.name,
+            status=error.status, code=error.code,
+        )
+
+    async def _refuse(
+        self, exchange: Exchange, incoming: "Incoming", error: GatewayError
+    ) -> "web.StreamResponse":
+        """The reply to a request that ends with an error: as HTTP, or in the stream if comments have begun one."""
+        exchange.error = error
+        exchange.outcome = self._accounting.outcome_of(error)
+        exchange.http_status = error.status
+        await self._accounting.close(exchange)
+        if incoming.started:
+            return await incoming.finish(exchange.dialect.error_event(error, exchange.id))
+        return _error_answer(exchange, incoming, error)
+
+
+def _may_go_on(error: GatewayError) -> bool:
+    """Whether the next target may do better: yes for a failing upstream and for a limit on this target."""
+    return error.retryable if isinstance(error, UpstreamError) else error.status in (403, 429)
+
+
+async def _first_bytes(upstream: UpstreamReply, line: StreamRelay) -> bytes:
+    """Wait for the stream's first bytes: until they are here another target can still answer."""
+    while (data := await upstream.read(line.quiet)) is None:
+        await line.comment()
+    if not data:
+        raise UpstreamCut("The upstream ended the stream before its first event.")
+    return data
+
+
+async def _refused(upstream: UpstreamReply, target: Target) -> UpstreamError:
+    """The error for an upstream's error status: its status, text and Retry-After, without credentials."""
+    try:
+        body = await upstream.body(MAX_ERROR_BODY)
+    except UpstreamError:
+        body = b""
+    if upstream.status < 400:
+        return UpstreamCut(f"The provider {target.provider.name} answered with status {upstream.status}, not a reply.")
+    known = target.provider.secrets()
+    body = scrub(body, *known)
+    headers = {name: value for name in _KEPT_ON_ERROR if (value := upstream.headers.get(name)) is not None}
+    message, code = relay_message(body)
+    return UpstreamRefused(
+        upstream.status, message or f"The provider {target.provider.name} answered with status {upstream.status}.",
+        body=body, content_type=upstream.headers.get("content-type", ""), code=code, headers=headers,
+    )
+
+
+def relay_message(body: bytes) -> tuple[str, str | None]:
+    """The text and code in an error body of any shape, cut to 1,000 characters; empty where there is none."""
+    try:
+        found = read_object(body)
+    except GatewayError:
+        return "", None
+    error: Any = found.get("error", found)
+    if isinstance(error, str):
+        return error[:1000], None
+    if not isinstance(error, dict):
+        return "", None
+    message = error.get("message") or error.get("detail") or ""
+    code = error.get("code")
+    return str(message)[:1000], None if code is None else str(code)[:64]
+
+
+def _describe(exchange: Exchange, target: Target) -> None:
+    """The x-gateway-* headers that are known when the target has answered."""
+    headers = exchange.reply_headers
+    headers["x-gateway-provider"] = target.provider.name
+    headers["x-gateway-model"] = header_safe(target.model)
+    headers["x-gateway-attempts"] = str(len(exchange.attempts) + 1)
+    headers["x-gateway-overhead-ms"] = f"{exchange.overhead * 1000:.2f}"
+    _add_common(exchange)
+
+
+def _add_common(exchange: Exchange) -> None:
+    headers = exchange.reply_headers
+    headers["x-request-id"] = exchange.id
+    standings = exchange.internal.get("standings")
+    if standings:
+        headers.update(exchange.dialect.rate_headers(list(standings.values())))
+        requests = standings.get("requests")
+        if requests is not None:
+            headers["x-ratelimit-limit"] = str(requests.limit)
+            headers["x-ratelimit-remaining"] = str(requests.remaining)
+            headers["x-ratelimit-reset"] = str(max(0, round(requests.reset)))
+    if exchange.warnings:
+        headers["x-gateway-warnings"] = header_safe(", ".join(exchange.warnings))
+
+
+def _answer(exchange: Exchange, incoming: "Incoming", reply: Reply) -> "web.Response":
+    exchange.http_status = reply.status
+    headers = exchange.reply_headers
+    if "x-request-id" not in headers:
+        _add_common(exchange)
+    headers["content-type"] = reply.content_type
+    if exchange.target is not None and exchange.target.price is not None:
+        headers["x-gateway-cost"] = f"{exchange.cost / 1e9:.9f}"
+    return incoming.reply(reply.status, headers, reply.body)
+
+
+def _error_answer(exchange: Exchange, incoming: "Incoming", error: GatewayError) -> "web.Response":
+    _add_common(exchange)
+    headers = {**exchange.reply_headers, **error.headers, "content-type": "application/json"}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, -int(-error.retry_after // 1)))
+    if exchange.target is not None and isinstance(error, UpstreamError):
+        headers["x-gateway-provider"] = exchange.target.provider.name
+        headers["x-gateway-attempts"] = str(len(exchange.attempts))
+    body = exchange.dialect.error(error, exchange.id)
+    if isinstance(error, UpstreamRefused) and _in_dialect(error.body):
+        body = error.body
+        headers["content-type"] = error.content_type or "application/json"
+    return incoming.reply(error.status, headers, body)
+
+
+def _in_dialect(body: bytes) -> bool:
+    """Whether an upstream's error body already has the shape that clients of the dialect read."""
+    try:
+        error = read_object(body).get("error")
+    except GatewayError:
+        return False
+    return isinstance(error, dict) and "message" in error
+
+
+def header_safe(text: str) -> str:
+    """`text` as a header value: printable ASCII, at most 1,000 characters."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text[:1000])
+
+
+def _new_id() -> str:
+    """A request id that sorts by time: 12 hex digits of milliseconds and 64 random bits."""
+    return f"req_{now_ms():012x}{secrets.token_hex(8)}"

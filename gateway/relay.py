@@ -1,0 +1,180 @@
+"""Relays a target's answer to the client: streams as they come, whole bodies at once, both under the filters' eyes.
+
+The path of a request is in `pipeline.py`; what the bytes mean is in `dialects/`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway import sse
+from gateway.accounting import Accounting
+from gateway.dialects.openai_tap import StreamTap
+from gateway.dialects.openai_usage import WireUsage, usage_of
+from gateway.errors import GatewayError, InternalError, Unavailable, UpstreamCut, UpstreamError
+from gateway.exchange import Exchange
+from gateway.filters import FilterChain, filter_reply
+from gateway.hookspecs import Filter, Reply
+from gateway.upstream import UpstreamReply
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.config import Stream
+    from gateway.httpserver import Incoming
+
+MAX_BODY = 64 * 1024 * 1024
+# After the terminal record the upstream's own end should follow at once; a slower one is not waited for.
+_END_GRACE = 0.25
+
+STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",
+}
+
+
+class _Usage(msgspec.Struct):
+    usage: WireUsage | None = None
+
+
+_usage = msgspec.json.Decoder(_Usage)
+
+
+async def whole(exchange: Exchange, upstream: UpstreamReply) -> Reply:
+    """Read an unstreamed answer to its end. Raises `UpstreamCut` for what is no JSON: another target may do better."""
+    body = await upstream.body(MAX_BODY)
+    content_type = upstream.headers.get("content-type", "application/json")
+    try:
+        wire = _usage.decode(body).usage
+    except msgspec.ValidationError:  # JSON, but with a usage object of another shape
+        wire = None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        kind = content_type.partition(";")[0][:64]
+        raise UpstreamCut(f"The upstream answered with {kind or 'something'} that is not valid JSON.") from None
+    usage = usage_of(wire) if wire is not None else None
+    return Reply(status=upstream.status, body=body, content_type=content_type, usage=usage)
+
+
+async def filtered(exchange: Exchange, reply: Reply, filters: Sequence[Filter]) -> Reply:
+    """An unstreamed reply after the filters, which see its texts and may change or refuse them."""
+    body = await filter_reply(filters, reply.body, exchange.dialect.map_reply_texts)
+    return reply if body is reply.body else msgspec.structs.replace(reply, body=body)
+
+
+class StreamRelay:
+    """One stream on its way from a target to the client."""
+
+    def __init__(
+        self, exchange: Exchange, incoming: "Incoming", accounting: Accounting, settings: "Stream"
+    ) -> None:
+        self._exchange = exchange
+        self._incoming = incoming
+        self._accounting = accounting
+        self._settings = settings
+        self._quiet = settings.keepalive_after
+        self._chain: FilterChain | None = None
+        self._tap: StreamTap
+
+    async def comment(self) -> None:
+        """Write a keep-alive comment; the first one commits status 200."""
+        await self._begin()
+        await self._incoming.write(sse.KEEP_ALIVE)
+        self._quiet = self._settings.keepalive_every
+
+    @property
+    def quiet(self) -> float:
+        """Seconds of silence until the next comment."""
+        return self._quiet
+
+    async def run(self, upstream: UpstreamReply, first: bytes, filters: Sequence[Filter]) -> "web.StreamResponse":
+        """Relay until the end; every end writes what its reader needs to see, and the books are closed before it."""
+        exchange = self._exchange
+        dialect = exchange.dialect
+        request = exchange.request
+        assert request is not None
+        self._tap = StreamTap(strip_usage=not request.include_usage, whole=bool(filters))
+        exchange.internal["tap"] = self._tap
+        if filters:
+            self._chain = FilterChain(filters, dialect.events, dialect.encode)
+        try:
+            await self._begin()
+            await self._pump(upstream, first)
+            last = await self._clean_end()
+        except GatewayError as error:
+            last = self._in_stream_error(error)
+        except asyncio.CancelledError:
+            if not self._accounting.expired:
+                raise
+            last = self._in_stream_error(_shutting_down())
+        except ConnectionError:
+            raise
+        except Exception as error:
+            self._accounting.defect(exchange, error)
+            last = self._in_stream_error(InternalError("The gateway failed while relaying this stream."))
+        finally:
+            upstream.close()
+        await self._accounting.close(exchange)
+        return await self._incoming.finish(last)
+
+    async def _begin(self) -> None:
+        if not self._incoming.started:
+            self._exchange.streamed = True
+            await self._incoming.start(200, {**STREAM_HEADERS, **self._exchange.reply_headers})
+
+    async def _pump(self, upstream: UpstreamReply, first: bytes) -> None:
+        tap, incoming = self._tap, self._incoming
+        data: bytes | None = first
+        while data != b"":
+            if data is None:
+                if tap.between_records:
+                    await self.comment()
+            else:
+                out = tap.feed(data)
+                if self._chain is not None and out:
+                    out = b"".join([b"".join(await self._chain.feed(record)) for record in sse.split(out)])
+                if out:
+                    await incoming.write(out)
+                if tap.done:
+                    await self._drain(upstream)
+                    return
+            data = await upstream.read(self._quiet)
+
+    async def _drain(self, upstream: UpstreamReply) -> None:
+        """Read on to the upstream's end, so that its connection can be used again."""
+        try:
+            while data := await upstream.read(_END_GRACE):
+                self._tap.feed(data)
+        except UpstreamError:
+            return
+
+    async def _clean_end(self) -> bytes:
+        """What is left to send at the upstream's own end. Raises `UpstreamCut` if it came too early."""
+        tap = self._tap
+        rest = tap.rest()
+        if self._chain is not None:
+            held = [*(await self._chain.feed(rest) if rest else ()), *await self._chain.flush()]
+            rest = b"".join(held)
+        if tap.error is not None:
+            self._exchange.outcome = "upstream_error"
+        elif not tap.complete:
+            if rest:
+                await self._incoming.write(rest)
+            raise UpstreamCut("The upstream ended the stream before it was complete.")
+        if rest and tap.last:
+            await self._incoming.write(rest)
+            rest = b""
+        return rest + tap.last
+
+    def _in_stream_error(self, error: GatewayError) -> bytes:
+        exchange = self._exchange
+        exchange.error = error
+        exchange.outcome = self._accounting.outcome_of(error)
+        record: bytes = exchange.dialect.error_event(error, exchange.id)
+        return record if self._tap.between_records else b"\n\n" + record
+
+
+def _shutting_down() -> Unavailable:
+    return Unavailable("The gateway is shutting down and could not wait for this stream to end.", code="shutting_down")

@@ -1,0 +1,39 @@
+"""Provider for OpenAI itself.
+
+    providers:
+      - name: openai
+        use: provider.openai
+        when: ${OPENAI_API_KEY:-}
+        with: {api_key: "${OPENAI_API_KEY:-}"}
+"""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from gateway import Secret
+from gateway_plugins.providers import openai_compatible
+
+
+class Config(openai_compatible.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The key, and whose account pays."""
+
+    base_url: str = "https://api.openai.com/v1"
+    api_key: Annotated[Secret | None, Meta(description="An OpenAI API key.")] = None
+    organization: Annotated[str | None, Meta(description="Sent as OpenAI-Organization.")] = None
+    project: Annotated[str | None, Meta(description="Sent as OpenAI-Project.")] = None
+    price_book: str | None = "openai"
+
+
+class OpenAI(openai_compatible.OpenAICompatible):
+    """OpenAI's own address, with organisation and project headers."""
+
+    Config = Config
+    name = "openai"
+
+    def __init__(self, config: Config) -> None:
+        if not config.api_key:
+            raise ValueError("api_key is empty; set `when: ${OPENAI_API_KEY:-}` to switch the provider off without one")
+        super().__init__(config)
+        account = {"openai-organization": config.organization, "openai-project": config.project}
+        self._headers += tuple((name, value) for name, value in account.items() if value)

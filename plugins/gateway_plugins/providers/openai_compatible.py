@@ -1,0 +1,90 @@
+"""Provider for anything that speaks the OpenAI API: Groq, Ollama, LM Studio, llama.cpp, DeepSeek, …
+
+    providers:
+      - name: groq
+        use: provider.openai_compatible
+        when: ${GROQ_API_KEY:-}
+        with: {base_url: "https://api.groq.com/openai/v1", api_key: "${GROQ_API_KEY:-}", price_book: groq}
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from gateway import Exchange, HttpRequest, Peer, Secret, Target, Timeouts
+from gateway.jsonbody import outgoing
+
+PATHS = {"chat.completions": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
+# Of the client's headers only these travel: they carry no credential and choose nothing.
+FORWARDED = ("traceparent", "tracestate")
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the upstream is, and with which credential."""
+
+    base_url: Annotated[str, Meta(description="Up to and including /v1.")]
+    api_key: Annotated[Secret | None, Meta(description="Sent as a bearer token.")] = None
+    headers: Annotated[dict[str, str], Meta(description="Further headers for each request.")] = {}
+    models: Annotated[tuple[str, ...], Meta(description="Names or patterns that may be asked for.")] = ("*",)
+    price_book: Annotated[str | None, Meta(description="Whose list prices apply, such as `groq`.")] = None
+    timeouts: Annotated[Timeouts | None, Meta(description="Instead of the file's `timeouts`.")] = None
+    allow_private: Annotated[bool, Meta(description="The host's name may resolve to a private address.")] = False
+    ca_file: Annotated[str | None, Meta(description="PEM file with the authority to trust.")] = None
+    max_connections: Annotated[int, Meta(ge=1)] = 4096
+
+
+class OpenAICompatible:
+    """The same dialect on both sides: bytes go through, but for the model's name and what accounting needs."""
+
+    Config = Config
+    endpoints = frozenset(PATHS)
+    name = "openai_compatible"
+
+    def __init__(self, config: Config) -> None:
+        parts = urlsplit(config.base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("base_url must be an http(s) URL with a host, and no query or fragment")
+        if parts.username or parts.password:
+            raise ValueError("base_url must hold no credential; use api_key")
+        self.config = config
+        self.price_book = config.price_book
+        self._base = config.base_url.rstrip("/")
+        self._headers = self._fixed_headers(config)
+
+    def peer(self, timeouts: Timeouts) -> Peer:
+        """How to connect: this provider's own deadlines, or the file's."""
+        config = self.config
+        return Peer(
+            name=self.name, timeouts=config.timeouts or timeouts, allow_private=config.allow_private,
+            ca_file=config.ca_file, max_connections=config.max_connections,
+        )
+
+    def secrets(self) -> Sequence[str]:
+        """Credentials that must never show in a text to a client."""
+        return [self.config.api_key.reveal()] if self.config.api_key else []
+
+    def models(self) -> Sequence[str]:
+        """The configured names and patterns."""
+        return self.config.models
+
+    def encode(self, exchange: Exchange, target: Target) -> HttpRequest:
+        """The request with this provider's address and credential."""
+        forwarded = tuple((name, value) for name in FORWARDED if (value := exchange.headers.get(name)))
+        return HttpRequest(
+            method="POST", url=self._base + PATHS[exchange.endpoint],
+            headers=(*self._headers, ("x-request-id", exchange.id), *forwarded), body=self.body(exchange, target),
+        )
+
+    def body(self, exchange: Exchange, target: Target) -> bytes:
+        """The bytes to send."""
+        return outgoing(exchange, target.model)
+
+    def _fixed_headers(self, config: Config) -> tuple[tuple[str, str], ...]:
+        headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+        if config.api_key:
+            headers["authorization"] = f"Bearer {config.api_key.reveal()}"
+        headers.update({name.lower(): value for name, value in config.headers.items()})
+        return tuple(headers.items())

@@ -1,0 +1,56 @@
+"""Provider for vLLM's own OpenAI server: reasoning fields and sampling parameters travel as they are.
+
+    providers:
+      - name: vllm
+        use: provider.vllm
+        with: {base_url: "http://127.0.0.1:8200/v1", api_key: "${VLLM_API_KEY:-}"}
+
+vLLM took the `guided_*` parameters away (0.12) and ignores them silently; `guided_decoding: structured_outputs` sends them
+as its successor, `structured_outputs`, so that older clients keep their constraints.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from gateway import Edit, Exchange, InvalidRequest, Target
+from gateway.jsonbody import outgoing
+from gateway_plugins.providers import openai_compatible
+
+_GUIDED = {
+    "guided_json": "json", "guided_regex": "regex", "guided_choice": "choice", "guided_grammar": "grammar",
+    "guided_whitespace_pattern": "whitespace_pattern",
+}
+
+
+class Config(openai_compatible.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the server is, and what it understands."""
+
+    guided_decoding: Annotated[
+        Literal["as_is", "structured_outputs"], Meta(description="How `guided_*` parameters are sent.")
+    ] = "structured_outputs"
+
+
+class VLLM(openai_compatible.OpenAICompatible):
+    """vLLM, self-hosted."""
+
+    Config = Config
+    name = "vllm"
+    config: Config
+
+    def body(self, exchange: Exchange, target: Target) -> bytes:
+        """The bytes to send, with older guided decoding parameters under their present name."""
+        assert exchange.request is not None
+        given = exchange.request.body
+        if self.config.guided_decoding == "structured_outputs" and not _GUIDED.keys().isdisjoint(given):
+            if given.get("structured_outputs") is not None:
+                raise InvalidRequest(
+                    "Send either `structured_outputs` or the older `guided_*` parameters, not both.",
+                    param="structured_outputs",
+                )
+            exchange.edits.append(Edit("structured_outputs", _structured(given)))
+        return outgoing(exchange, target.model)
+
+
+def _structured(given: dict[str, Any]) -> dict[str, Any]:
+    return {new: given[old] for old, new in _GUIDED.items() if given.get(old) is not None}
