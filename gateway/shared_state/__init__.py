@@ -14,14 +14,16 @@ from typing import Literal, Protocol
 import msgspec
 
 
-class Ask(msgspec.Struct, frozen=True):
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """What a hold needs of one counter.
 
     - `window`: at most `limit` units in any `span` seconds (a sliding window of `span`/60 s steps, never more
-      than the limit in any window). Settling replaces `amount` by the actual amount, where it was counted.
+      than the limit in any window). Settling replaces `amount` by the actual amount, where it was counted. A key
+      keeps its span until its window is empty.
     - `lease`: at most `limit` units at a time. Settling gives them back.
     - `budget`: spent + reserved + `amount` <= `limit`. Settling adds the actual amount to what is spent and
-      takes `amount` from what is reserved.
+      takes `amount` from what is reserved. A budget that nobody touched for `keep` seconds may be forgotten (its
+      day or month is over); without `keep` it never is.
     """
 
     kind: Literal["window", "lease", "budget"]
@@ -29,9 +31,10 @@ class Ask(msgspec.Struct, frozen=True):
     limit: int
     amount: int = 1
     span: float = 60.0
+    keep: float | None = None
 
 
-class Standing(msgspec.Struct, frozen=True):
+class Standing(msgspec.Struct, frozen=True, gc=False):
     """How a counter stands: `used` of `limit` (for a budget: spent + reserved), and in how many seconds the
     window is empty again (`reset`, 0 where it has no window). `retry_after` is given for a refused ask: seconds
     until the same ask could pass, `None` where waiting alone does not help."""
@@ -55,7 +58,7 @@ class Granted(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Nothing was taken. `index` is the ask that failed; `standings` are all of them as they are."""
+    """Nothing was taken. `index` is the failed ask that blocks longest; `standings` are all of them as they are."""
 
     index: int
     standings: tuple[Standing, ...]
@@ -65,7 +68,11 @@ class SharedState(Protocol):
     """The interface that every store of shared state keeps."""
 
     async def take(self, hold: str, asks: Sequence[Ask]) -> Granted | Refused:
-        """Take all asks in one atomic step, or none. `hold` is unique for each exchange and plugin."""
+        """Take all asks in one atomic step, or none. `hold` is unique for each exchange and plugin.
+
+        An empty `hold` counts for good, with nothing to settle: windows only. `ValueError` for a hold that is
+        open already, two asks for one key, or a negative amount.
+        """
 
     async def settle(self, hold: str, actual: Mapping[str, int] | None = None) -> bool:
         """Give a hold back. `actual` maps counter keys to what was really used; a key that is missing keeps
@@ -73,6 +80,9 @@ class SharedState(Protocol):
 
     async def peek(self, asks: Sequence[Ask]) -> tuple[Standing, ...]:
         """How the counters stand, taking nothing."""
+
+    async def charge(self, asks: Sequence[Ask]) -> None:
+        """Add the `amount` of each (budget) ask to what is spent, whatever its limit: for a cost that no hold covers."""
 
     async def seed(self, budgets: Mapping[str, int]) -> None:
         """Set what is spent, by budget key: called at start with the ledger's sums, before any traffic."""
