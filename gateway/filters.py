@@ -1,0 +1,135 @@
+"""Runs output filters: records of a stream go through a `FilterChain`, a whole reply through `filter_reply`.
+
+What leaves is whole records. A record of which no filter changed anything leaves as the bytes that came; in one
+that a filter did change, each event gets a record of its own. What a record means is the dialect's business, and
+comes in as two functions. Nothing here knows guardrails (`guard.py`) or the network (`relay.py`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from gateway.events import Event, Finish, Opaque, Record, Text
+from gateway.hookspecs import Filter
+
+Decode = Callable[[bytes], Sequence[Event]]
+Encode = Callable[[Event], bytes]
+Change = Callable[[str, str], str]
+
+
+class FilterChain:
+    """The filters of one streamed reply, one behind the other.
+
+    `decode` gives the events of a record, each with its `Record`; `encode` writes one event as a record of its
+    own, without anything of the other events that shared its record. After an error the chain is spent: nothing
+    that the filters still hold may leave.
+    """
+
+    def __init__(self, filters: Sequence[Filter], decode: Decode, encode: Encode) -> None:
+        self._filters = tuple(filters)
+        self._decode = decode
+        self._outbox = _Outbox(encode)
+
+    async def feed(self, record: bytes) -> list[bytes]:
+        """Take one record; return the records that may leave now."""
+        events: Sequence[Event] = self._decode(record) or (Opaque(Record(record)),)
+        self._outbox.expect(events)
+        out: Iterable[Event] = events
+        for stage in self._filters:
+            out = await _through(stage, out)
+        return self._outbox.take(out)
+
+    async def flush(self) -> list[bytes]:
+        """The reply is complete: return what is still held. For a reply that was cut, do not call it."""
+        out: list[Event] = []
+        for stage in self._filters:
+            out = await _through(stage, out)
+            out.extend(await stage.flush())
+        return self._outbox.take(out) + self._outbox.close()
+
+
+async def filter_reply(
+    filters: Sequence[Filter], body: bytes, map_texts: Callable[[bytes, Change], bytes]
+) -> bytes:
+    """An unstreamed reply after the filters: each of its texts goes through them as a choice of its own.
+
+    `map_texts(body, change)` gives the reply with every text replaced by `change(text, part)`, and the same
+    bytes when none was. Raises what a filter raises.
+    """
+    said: list[Text] = []
+
+    def note(text: str, part: str) -> str:
+        said.append(Text(text, len(said), part))  # type: ignore[arg-type]
+        return text
+
+    map_texts(body, note)
+    changed = await _texts(filters, said)
+    if all(new == event.text for new, event in zip(changed, said, strict=True)):
+        return body
+    new = iter(changed)
+    return map_texts(body, lambda _text, _part: next(new))
+
+
+async def _texts(filters: Sequence[Filter], said: Sequence[Text]) -> list[str]:
+    out: list[Event] = []
+    for text in said:
+        out += (text, Finish("stop", text.choice))
+    for stage in filters:
+        out = await _through(stage, out)
+        out.extend(await stage.flush())
+    texts = [""] * len(said)
+    for event in out:
+        if isinstance(event, Text):
+            texts[event.choice] += event.text
+    return texts
+
+
+async def _through(stage: Filter, events: Iterable[Event]) -> list[Event]:
+    out: list[Event] = []
+    for event in events:
+        out.extend(await stage.feed(event))
+    return out
+
+
+class _Outbox:
+    """Turns events back into records, once all events of a record are out; knows whether one changed."""
+
+    def __init__(self, encode: Encode) -> None:
+        self._encode = encode
+        self._inside: deque[Sequence[Event]] = deque()  # the events of each record that is on its way
+        self._out: list[Event] = []                     # those of the first such record that came out
+
+    def expect(self, events: Sequence[Event]) -> None:
+        """A record has gone in."""
+        self._inside.append(events)
+
+    def take(self, events: Iterable[Event]) -> list[bytes]:
+        """Events have come out: the records that they complete."""
+        ready: list[bytes] = []
+        for event in events:
+            while not self._is_of_first(event) and self._is_inside(event):
+                ready += self.close()
+            if not self._is_of_first(event):
+                ready.append(self._encode(event))  # a filter's own, or one out of turn
+                continue
+            self._out.append(event)
+            if len(self._out) == len(self._inside[0]):
+                ready += self.close()
+        return ready
+
+    def close(self) -> list[bytes]:
+        """No more events of the first record will come."""
+        if not self._inside:
+            return []
+        came, went, self._out = self._inside.popleft(), self._out, []
+        record = came[0].record
+        if len(went) == len(came) and all(new is old for new, old in zip(went, came, strict=True)):
+            return [record.raw] if record is not None else []
+        pieces = [self._encode(event) for event in went]
+        # The record as it came holds what a filter took away: it must not slip out under another event of it.
+        return [piece for piece in pieces if record is None or piece != record.raw]
+
+    def _is_of_first(self, event: Event) -> bool:
+        return bool(self._inside) and event.record is self._inside[0][0].record
+
+    def _is_inside(self, event: Event) -> bool:
+        return any(events[0].record is event.record for events in self._inside)
