@@ -28,9 +28,9 @@ def last_boundary(buffer: bytes) -> int:
 def split(whole: bytes) -> list[bytes]:
     """Complete records, as they are, of bytes that end at a record boundary."""
     if b"\r" not in whole:
-        records = [part + b"\n\n" for part in whole.split(b"\n\n")]
-        records.pop()
-        return records
+        *parts, rest = whole.split(b"\n\n")
+        records = [part + b"\n\n" for part in parts]
+        return [*records, rest] if rest else records
     records, start = [], 0
     for match in _BLANK.finditer(whole):
         records.append(whole[start : match.end()])

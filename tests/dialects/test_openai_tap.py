@@ -1,0 +1,115 @@
+"""The tap on recorded streams: bytes as they came at every split, and the same findings."""
+
+import pytest
+from recordings import is_stream, needs_recordings, openai_recordings, wire_body
+
+from gateway.dialects.openai_tap import StreamTap
+
+STREAMS = [(name, wire_body(r["response"])) for name, endpoint, r in openai_recordings() if is_stream(r)]
+CHUNK = (
+    b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"hello"},'
+    b'"finish_reason":null}],"usage":null}\n\n'
+)
+FINISH = b'data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}\n\n'
+USAGE = b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8}}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+def run(stream, cuts, **options):
+    tap = StreamTap(strip_usage=options.pop("strip_usage", False), **options)
+    out, start = b"", 0
+    for cut in [*cuts, len(stream)]:
+        out += tap.feed(stream[start:cut])
+        start = cut
+    return out + tap.rest(), tap
+
+
+@needs_recordings
+@pytest.mark.parametrize(("name", "stream"), STREAMS, ids=[name[-40:] for name, _ in STREAMS])
+def test_a_recorded_stream_leaves_as_it_came_at_every_split(name, stream):
+    """Cut at each byte: the same bytes go out, and the same usage, end and error are found."""
+    whole, seen = run(stream, [])
+    assert whole + seen.last == stream
+    for cut in range(1, len(stream), max(1, len(stream) // 150)):
+        out, tap = run(stream, [cut])
+        assert out + tap.last == stream
+        assert (tap.usage, tap.complete, tap.error, tap.records) == (seen.usage, seen.complete, seen.error, seen.records)
+
+
+@needs_recordings
+def test_every_recording_but_the_failed_one_is_complete():
+    """The end is recognised with and without a terminal record."""
+    incomplete = [name for name, stream in STREAMS if not run(stream, [])[1].complete]
+    assert all("tool-use-failed-error" in name for name in incomplete)
+    assert len(STREAMS) > 50
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 11, 1000])
+def test_the_terminal_record_is_held_at_every_split(size):
+    """The bytes that end the stream stay behind until the books are closed."""
+    stream = CHUNK * 3 + FINISH + USAGE + DONE
+    out, tap = run(stream, range(size, len(stream), size))
+    assert out + tap.last == stream
+    assert tap.last.endswith(b"[DONE]\n\n")
+    assert b"[DONE]" not in out
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 100, 10_000])
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+def test_the_usage_chunk_is_taken_out_and_nothing_else(size, end):
+    """A client that did not ask for usage gets every other record unchanged."""
+    kept = (CHUNK * 3 + FINISH).replace(b"\n\n", end)
+    stream = kept + USAGE.replace(b"\n\n", end) + DONE.replace(b"\n\n", end)
+    out, tap = run(stream, range(size, len(stream), size), strip_usage=True)
+    assert out == kept
+    assert tap.usage.input == 3
+    assert tap.usage.output == 5
+
+
+def test_a_burst_is_sampled_but_its_end_is_seen():
+    """In a large read the text is estimated, the finish and the usage are exact."""
+    exact = run(CHUNK * 1000, range(500, len(CHUNK) * 1000, 500))[1]
+    burst = run(CHUNK * 1000 + FINISH + USAGE + DONE, [])[1]
+    assert exact.text_bytes == 5000
+    assert abs(run(CHUNK * 1000, [])[1].text_bytes - 5000) < 50
+    assert burst.complete
+    assert burst.usage.output == 5
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"data: {broken\n\n", b"data: []\n\n", b'data: {"choices":"x"}\n\n', b'data: {"choices":[{"delta":7}]}\n\n',
+        b'data: {"usage":"many"}\n\n', b": comment\n\n", b"event: ping\n\n", b"\xff\xfe\n\n",
+        b'data: {"choices":[{"index":0,"delta":{"content":[{"type":"text","text":"x"}]}}]}\n\n',
+    ],
+)
+def test_odd_records_pass_and_harm_nothing(record):
+    """A record that cannot be read goes on as it is, and the ones around it are still understood."""
+    stream = CHUNK + record + FINISH + USAGE + DONE
+    out, tap = run(stream, [])
+    assert out + tap.last == stream
+    assert tap.complete
+    assert tap.usage.output == 5
+
+
+def test_an_error_in_the_stream_is_noticed():
+    """An error record is kept with its code."""
+    _, tap = run(CHUNK + b'data: {"error":{"message":"m","code":"rate_limit_exceeded"}}\n\n', [])
+    assert tap.error == "rate_limit_exceeded"
+    assert not tap.complete
+
+
+def test_done_inside_text_is_no_end():
+    """The characters [DONE] in an answer do not end it."""
+    text = CHUNK.replace(b"hello", b"data: [DONE]")
+    out, tap = run(text + CHUNK, [])
+    assert out == text + CHUNK
+    assert not tap.done
+
+
+def test_choices_must_all_finish():
+    """With two choices, one finish reason is not the end."""
+    other = CHUNK.replace(b'"index":0', b'"index":1')
+    assert not run(CHUNK + other + FINISH, [])[1].complete
+    assert run(CHUNK + other + FINISH + FINISH.replace(b'"index":0', b'"index":1'), [])[1].complete
