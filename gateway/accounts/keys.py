@@ -10,16 +10,38 @@ import secrets
 import zlib
 from typing import Final
 
+from gateway.accounts.records import Limits, NewKey
 from gateway.secrets import derive
 
 PREFIX: Final = "sk-gw-"
 LENGTH: Final = len(PREFIX) + 12 + 43 + 6
+NO_LIMITS: Final = Limits()
 
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SET: Final = frozenset(_BASE62)
 _ID: Final = slice(len(PREFIX), len(PREFIX) + 12)
 _SECRET: Final = slice(_ID.stop, _ID.stop + 43)
 _BODY: Final = slice(0, _SECRET.stop)
+
+
+def issue(
+    pepper: bytes,
+    *,
+    tenant: str,
+    created: int,
+    name: str = "",
+    owner: str | None = None,
+    environment: str = "",
+    expires_at: int | None = None,
+    limits: Limits = NO_LIMITS,
+) -> tuple[str, NewKey]:
+    """A new key for a person to keep, and its record for the store."""
+    text = new_key()
+    record = NewKey(
+        id=text[_ID], tenant=tenant, prefix=shown(text), digest=digest(pepper, text[_SECRET]), created=created,
+        name=name, owner=owner, environment=environment, expires_at=expires_at, limits=limits,
+    )  # fmt: skip
+    return text, record
 
 
 def new_key() -> str:
