@@ -130,6 +130,8 @@ class _Trial:
         text, steps = _split(str(error))
         if "enum value" in text:
             text = _not_one_of(value, type_)
+        elif text.startswith("expected text") and isinstance(value, int | float):
+            text += "; put it in quotes"
         self._report((*path, *steps), _without_values(text, value))
         return value
 

@@ -1,0 +1,213 @@
+"""Plugins by ID: finds them through entry points, imports only those configured, builds and checks them.
+
+An ID is `<role>.<file stem>`. Plugins are never found by path or address: third parties install a package with an
+entry point in the group `ai_gateway.plugins`. How hooks are called is in `dispatch.py`.
+"""
+
+import inspect
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.config import Config, PluginEntry, ProviderEntry
+from gateway.configfile import Entries, Inspected, is_off
+from gateway.decoding import check, decode, hide
+from gateway.dispatch import ROLES, Member, OnFailure, PluginError, Plugins
+from gateway.hookcheck import mistakes
+from gateway.hookspecs import Guardrail
+from gateway.nearest import did_you_mean
+from gateway.problems import ConfigError, Lines, Path, Problem
+from gateway.secrets import scrub
+
+__all__ = ["GROUP", "Member", "PluginError", "Plugins", "Registry", "options_of"]
+
+GROUP = "ai_gateway.plugins"
+
+
+class Registry:
+    """The installed plugins. Nothing of a plugin is imported before `load` or `build` asks for it."""
+
+    def __init__(self, entries: Iterable[EntryPoint] | None = None) -> None:
+        self._entries: dict[str, dict[str, EntryPoint]] = {}
+        for entry in entry_points(group=GROUP) if entries is None else entries:
+            self._entries.setdefault(entry.name, {})[entry.value] = entry
+
+    def ids(self) -> Sequence[str]:
+        """The IDs of all installed plugins, sorted."""
+        return sorted(self._entries)
+
+    def load(self, id: str) -> type:  # noqa: A002
+        """Import a plugin's class. Raises `PluginError` if it is unknown or cannot be imported."""
+        entry = self._entry(id)
+        try:
+            cls = entry.load()
+        except Exception as error:
+            raise PluginError(f"the plugin `{id}` ({entry.value}) cannot be imported: {_said(error)}") from error
+        if not isinstance(cls, type):
+            raise PluginError(f"the plugin `{id}` ({entry.value}) is no class")
+        return cls
+
+    def build(self, config: Config, lines: Lines | None = None, on_failure: OnFailure | None = None) -> Plugins:
+        """All plugins of a configuration, made and checked but not started. Raises `ConfigError`.
+
+        `lines` (from `configfile.Loaded`) gives the errors their lines. `on_failure` is told of each failure that is
+        passed over or hidden from the client: the plugin's name and the hook's.
+        """
+        building = _Building(self, lines or Lines())
+        members = building.members(
+            tuple((("providers", index), entry) for index, entry in enumerate(config.providers)),
+            tuple((("plugins", index), entry) for index, entry in enumerate(config.plugins)),
+        )
+        if building.problems:
+            raise ConfigError(building.problems)
+        trace = os.environ.get("GATEWAY_TRACE_PLUGINS") == "1"
+        return Plugins(members, on_failure=on_failure, trace=trace)
+
+    def examine(self, inspected: Inspected) -> list[Problem]:
+        """What is wrong with the plugins of a file, also where other parts of it are wrong."""
+        building = _Building(self, inspected.lines)
+        building.members(inspected.providers, inspected.plugins)
+        building.check_off(inspected.providers)
+        return building.problems
+
+    def _entry(self, id: str) -> EntryPoint:  # noqa: A002
+        found = self._entries.get(id)
+        if found is None:
+            raise PluginError(f"no plugin `{id}` is installed{did_you_mean(id, self._entries)}")
+        if len(found) > 1:
+            raise PluginError(f"several installed plugins are called `{id}`: {', '.join(sorted(found))}")
+        return next(iter(found.values()))
+
+
+def options_of(cls: type) -> type[msgspec.Struct] | None:
+    """The struct of a plugin's options: `Config` in the class or in its module, or inherited; `None` if it has none."""
+    module = sys.modules.get(cls.__module__)
+    near = getattr(module, "Config", None)
+    for found in (vars(cls).get("Config"), near, getattr(cls, "Config", None)):
+        if isinstance(found, type) and issubclass(found, msgspec.Struct):
+            if found is near and found.__module__ != cls.__module__:
+                continue  # imported there for another purpose
+            return found
+    return None
+
+
+class _Building:
+    """One build: entries become members, mistakes become problems."""
+
+    def __init__(self, registry: Registry, lines: Lines) -> None:
+        self.problems: list[Problem] = []
+        self._registry = registry
+        self._lines = lines
+
+    def members(self, providers: Entries[ProviderEntry], plugins: Entries[PluginEntry]) -> list[Member]:
+        """One member for each entry that is switched on and right."""
+        made: list[Member | None] = []
+        for path, provider in providers:
+            if is_off(provider):
+                self._role(path, provider.use, provider=True)
+            else:
+                made.append(self._member(path, provider, provider.name))
+        for path, plugin in plugins:
+            made.append(self._member(path, plugin, plugin.name or plugin.use))
+        return [member for member in made if member is not None]
+
+    def check_off(self, providers: Entries[ProviderEntry]) -> None:
+        """The options of switched-off providers, where these can be imported."""
+        for path, provider in providers:
+            if is_off(provider) and provider.use in self._registry.ids():
+                cls = self._load(path, provider.use)
+                options = options_of(cls) if cls else None
+                if options is not None:
+                    self.problems += check(provider.with_, options, (*path, "with"), self._lines)
+
+    def _member(self, path: Path, entry: ProviderEntry | PluginEntry, name: str) -> Member | None:
+        role = self._role(path, entry.use, provider=isinstance(entry, ProviderEntry))
+        cls = self._load(path, entry.use) if role else None
+        instance = self._instance(path, cls, entry.with_) if cls else None
+        if role is None or cls is None or instance is None:
+            return None
+        on_error = entry.on_error if isinstance(entry, PluginEntry) else None
+        values: Mapping[str, object] = {"name": name, "id": entry.use, "role": role, "on_error": on_error}
+        try:
+            for attribute, value in values.items():
+                setattr(instance, attribute, value)
+        except AttributeError as error:
+            self._report((*path, "use"), f"the plugin `{entry.use}` ({_file(cls)}) cannot be named: {error}")
+            return None
+        found = mistakes(instance, role)
+        for text in found:
+            self._report((*path, "use"), f"the plugin `{entry.use}` ({_file(cls)}) is wrong: {text}")
+        if found:
+            return None
+        parts = (instance, _guard(name, instance, on_error)) if role == "guardrail" else (instance,)
+        return Member(name=name, id=entry.use, role=role, parts=parts, on_error=on_error)
+
+    def _role(self, path: Path, id: str, *, provider: bool) -> str | None:  # noqa: A002
+        role = id.partition(".")[0]
+        if id not in self._registry.ids():
+            self._report((*path, "use"), f"no plugin `{id}` is installed{did_you_mean(id, self._registry.ids())}")
+        elif role not in ROLES:
+            self._report((*path, "use"), f"`{id}` starts with no role; roles are {', '.join(ROLES)}")
+        elif provider and role != "provider":
+            self._report((*path, "use"), f"`{id}` is no provider: it belongs under `plugins`")
+        elif role == "provider" and not provider:
+            self._report((*path, "use"), f"`{id}` is a provider: it belongs under `providers`")
+        else:
+            return role
+        return None
+
+    def _load(self, path: Path, id: str) -> type | None:  # noqa: A002
+        try:
+            return self._registry.load(id)
+        except PluginError as error:
+            self._report((*path, "use"), str(error))
+            return None
+
+    def _instance(self, path: Path, cls: type, given: dict[str, Any]) -> object | None:
+        options = options_of(cls)
+        if options is None:
+            for name in given:
+                self._report((*path, "with", name), f"unknown field `{name}`: this plugin has no options")
+            return None if given else self._made(path, cls, given)
+        try:
+            config = decode(given, options, (*path, "with"), self._lines, self.problems)
+        except (TypeError, NotImplementedError) as error:  # the plugin's own struct is wrong
+            self._report((*path, "use"), f"the options of {_file(cls)} cannot be read: {_said(error)}")
+            return None
+        return None if config is None else self._made(path, cls, given, config)
+
+    def _made(self, path: Path, cls: type, given: dict[str, Any], *arguments: object) -> object | None:
+        try:
+            instance: object = cls(*arguments)
+        except Exception as error:
+            text = str(error) if isinstance(error, ValueError) else f"{_file(cls)} cannot be made: {_said(error)}"
+            self._report((*path, "with") if given else path, hide(text, given))
+            return None
+        return instance
+
+    def _report(self, path: Path, text: str) -> None:
+        self.problems.append(self._lines.problem(path, text))
+
+
+def _guard(name: str, instance: object, on_error: Literal["open", "closed"] | None) -> object:
+    # Only those who configure a guardrail pay for its import.
+    from gateway.guard import GuardStage
+
+    assert isinstance(instance, Guardrail)  # `mistakes` found none
+    return GuardStage(name, instance, on_error or "closed")
+
+
+def _file(cls: type) -> str:
+    try:
+        return inspect.getfile(cls)
+    except (OSError, TypeError):
+        return cls.__module__
+
+
+def _said(error: BaseException) -> str:
+    text = scrub(str(error).encode(errors="replace")).decode()
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
