@@ -1,9 +1,9 @@
 """The local journal: what holds each exchange until the database has it. One writer for each worker slot.
 
-An `open` record (the ledger row if the process is killed now) is written before an upstream is touched, a
-`close` record (the row that counts) at the end. Both survive kill -9 as soon as the call returns, and power
-loss after the next group fsync. Space for the end of every open exchange is reserved first: a full disk refuses
-new requests and never loses a finished one. Reading the files and filling the database is `drain.py`.
+An `open` record is written before an upstream is touched, a `close` record (the ledger row) at the end. Both
+survive kill -9 as soon as the call returns, and power loss after the next group fsync. Space for the end of
+every open exchange is reserved first: a full disk refuses new requests and never loses a finished one. Reading
+the files and filling the database is `drain.py`.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from gateway.events import Usage
 from gateway.exchange import Exchange
 from gateway.money.cost import cost_nano
 from gateway.money.estimate import input_tokens
-from gateway.money.ledger import LedgerRow, row
+from gateway.money.ledger import LedgerRow
 
 SUFFIX: Final = ".journal"
 HEAD: Final = Struct("<II")  # length of the payload, CRC-32 of the payload
@@ -41,6 +41,31 @@ _PER_OPEN: Final = 2048
 _SLACK: Final = 64 * 1024
 _pack = msgspec.msgpack.Encoder().encode
 _log = structlog.get_logger("gateway.journal")
+
+
+class Opened(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An exchange that has begun: enough for its ledger row if its process is killed."""
+
+    id: str
+    ts_ms: int
+    tenant: str
+    key: str
+    key_name: str
+    owner: str
+    environment: str
+    endpoint: str
+    model: str
+    provider: str
+    target_model: str
+    streamed: bool
+    input: int
+    cost: int
+    price_version: str
+    unpriced: bool
+
+    def killed(self) -> LedgerRow:
+        """The row of an exchange whose process was killed: what it had spent, and its input as estimated."""
+        return LedgerRow(**structs.asdict(self), outcome="killed", estimated=True)
 
 
 class Journal:
@@ -73,7 +98,7 @@ class Journal:
         Raises `Unavailable` (503, `ledger_unavailable`) when its end could not be recorded: disk full, or too
         much waits for the database. Then no upstream must be touched.
         """
-        record = _record(OPEN, _killed(exchange))
+        record = _record(OPEN, _opened(exchange))
         self._make_room(len(record))
         self._append(record)
         self._open[exchange.id] = record
@@ -271,7 +296,7 @@ def _sync_directory(directory: Path) -> None:
         os.close(fd)
 
 
-def _record(kind: bytes, value: LedgerRow) -> bytes:
+def _record(kind: bytes, value: Opened | LedgerRow) -> bytes:
     payload = kind + _pack(value)
     if len(payload) > MAX_RECORD:
         raise ValueError(f"a journal record of {len(payload)} bytes is over the limit of {MAX_RECORD}")
@@ -292,15 +317,14 @@ def _allocate(fd: int, start: int, need: int, step: int) -> int:
     return end
 
 
-def _killed(exchange: Exchange) -> LedgerRow:
-    """The row to keep if this process is killed now: what was spent before, and the input of this attempt."""
-    if exchange.caller is None or exchange.target is None:
-        raise ValueError("only an authenticated exchange with a target can be opened")
-    price, tokens = exchange.target.price, input_tokens(exchange)
-    so_far = row(exchange)
-    return structs.replace(
-        so_far, outcome="killed", estimated=True, input=so_far.input + tokens,
-        cost=so_far.cost + (cost_nano(price, Usage(input=tokens)) if price else 0),
-        unpriced=price is None and not exchange.target.free, duration_us=0,
-        streamed=exchange.request is not None and exchange.request.stream,
+def _opened(exchange: Exchange) -> Opened:
+    caller, request, target = exchange.caller, exchange.request, exchange.target
+    if caller is None or request is None or target is None:
+        raise ValueError("only an authenticated exchange with a request and a target can be opened")
+    price, tokens = target.price, input_tokens(exchange)
+    return Opened(  # by position and from fields as they are: this is the hot path, `row()` takes three times as long
+        exchange.id, exchange.started_ms, caller.tenant, caller.key, caller.key_name, caller.owner,
+        caller.environment, exchange.endpoint, request.model[:256], target.provider.name, target.model,
+        request.stream, tokens, exchange.cost + (cost_nano(price, Usage(tokens)) if price else 0),
+        price.version if price else "", price is None and not target.free,
     )
