@@ -61,9 +61,10 @@ class Member(msgspec.Struct, frozen=True, eq=False):
         """The plugin itself."""
         return self.parts[0]
 
-    def hooks(self) -> tuple[str, ...]:
-        """The hooks it implements."""
-        return tuple(hook for hook in HOOKS if any(_implements(part, hook) for part in self.parts))
+
+def hooks_of(*parts: object) -> tuple[str, ...]:
+    """The hooks that some of these objects or classes implement, in the order of a request."""
+    return tuple(hook for hook in HOOKS if any(_implements(part, hook) for part in parts))
 
 
 def by_role(members: Sequence[Member]) -> tuple[Member, ...]:

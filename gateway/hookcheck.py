@@ -8,7 +8,7 @@ from typing import Any
 
 import pluggy
 
-from gateway.dispatch import HOOKS, SYNC_HOOKS, argument_names
+from gateway.dispatch import HOOKS, SYNC_HOOKS, argument_names, hooks_of
 from gateway.hookspecs import PROJECT, Guardrail, Hooks, Provider
 from gateway.nearest import did_you_mean
 
@@ -60,7 +60,7 @@ def _role_mistakes(plugin: object, role: str) -> Iterator[str]:
     elif role == "guardrail" and not inspect.iscoroutinefunction(getattr(plugin, "check", None)):
         yield "a guardrail's `check` must be `async def`"
     elif role not in ("provider", "guardrail"):
-        hooks = [hook for hook in HOOKS if hasattr(getattr(plugin, hook, None), f"{PROJECT}_impl")]
+        hooks = hooks_of(plugin)
         if role == "auth" and "authenticate" not in hooks:
             yield "an auth plugin needs the hook `authenticate`"
         elif role == "sink" and "on_usage" not in hooks:
