@@ -1,7 +1,7 @@
 """Closes the books on an exchange: usage, cost, outcome, and `on_usage`, exactly once, whatever happened."""
 
+import asyncio
 import time
-from typing import Any
 
 import msgspec
 import structlog
@@ -27,7 +27,14 @@ class Accounting:
     def open(self, exchange: Exchange) -> None:
         """An exchange has begun."""
         exchange.internal["estimator"] = self._estimator
+        exchange.internal["task"] = asyncio.current_task()
         self.active[exchange.id] = exchange
+
+    def expire(self) -> None:
+        """The drain's time is over: end every running exchange, each with an error that its client can read."""
+        self.expired = True
+        for exchange in list(self.active.values()):
+            exchange.internal["task"].cancel()
 
     def attempted(self, exchange: Exchange, target: Target, error: GatewayError, since: float) -> None:
         """An attempt failed before anything was sent to the client: note it with its outcome."""

@@ -10,7 +10,7 @@ from gateway.accounting import Accounting
 from gateway.dialects.openai_chat import Chat
 from gateway.dialects.openai_completions import Completions
 from gateway.dialects.openai_embeddings import Embeddings
-from gateway.errors import Forbidden, GatewayError, Unauthenticated
+from gateway.errors import Forbidden, GatewayError
 from gateway.exchange import Caller
 from gateway.hookspecs import Dialect, Reply, Route
 from gateway.jsonbody import read_object
@@ -20,14 +20,12 @@ from gateway.routes import RouteTable
 from gateway.runtime import Gateway
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
-    from gateway.httpserver import Incoming
+    from gateway.httprequest import Answer, Incoming
 
 PREFIXES = ("/api/v1", "/v1")
 _LOOPBACK = ("127.", "::1")
 
-Call = Callable[["Incoming", Mapping[str, str]], Awaitable["web.StreamResponse"]]
+Call = Callable[["Incoming", Mapping[str, str]], Awaitable["Answer"]]
 
 
 class App:
@@ -45,7 +43,7 @@ class App:
         for route in gateway.snapshot.plugins.routes(gateway):
             self._routes.add(route.method, route.path, route.permission, self._plugin_route(route))
 
-    async def serve(self, incoming: "Incoming") -> "web.StreamResponse":
+    async def serve(self, incoming: "Incoming") -> "Answer":
         """Answer one request: the matched route decides, never the path's text."""
         try:
             route, params = self._routes.match(incoming.method, incoming.path)
@@ -81,7 +79,7 @@ class App:
         self._routes.add("GET", "/metrics", "public", self._metrics)
 
     def _exchange(self, endpoint: str, dialect: Dialect) -> Call:
-        async def call(incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":  # noqa: ARG001
+        async def call(incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG001
             return await self._pipeline.serve(endpoint, dialect, incoming)
 
         return call
@@ -89,36 +87,36 @@ class App:
     async def _caller(self, incoming: "Incoming") -> Caller:
         return await self._pipeline.authenticate(self._gateway.snapshot, incoming.headers)
 
-    async def _models(self, incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":  # noqa: ARG002
+    async def _models(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
         caller = await self._caller(incoming)
         return _json(incoming, 200, model_list(self._gateway.snapshot.router, caller))
 
-    async def _model(self, incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":
+    async def _model(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":
         caller = await self._caller(incoming)
         return _json(incoming, 200, one_model(self._gateway.snapshot.router, caller, params["id"]))
 
-    async def _explain(self, incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":  # noqa: ARG002
+    async def _explain(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
         caller = await self._caller(incoming)
         incoming.check_json()
         raw = await incoming.body(self._gateway.snapshot.config.server.max_body_bytes)
         return _json(incoming, 200, await explain.explain(self._gateway, caller, raw, read_object(raw)))
 
-    async def _index(self, incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":  # noqa: ARG002
+    async def _index(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
         return _json(incoming, 200, {"name": "AI Gateway", "api": "/api/v1", "health": "/health/ready"})
 
-    async def _live(self, incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":  # noqa: ARG002
+    async def _live(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
         return _json(incoming, 200, {"status": "alive"})
 
-    async def _ready(self, incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":  # noqa: ARG002
+    async def _ready(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
         ready = self.ready()
         return _json(incoming, 200 if ready else 503, {"status": "ready" if ready else "not ready"})
 
-    async def _metrics(self, incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":  # noqa: ARG002
+    async def _metrics(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
         body, content_type = self._gateway.metrics.render()
         return incoming.reply(200, {"content-type": content_type}, body)
 
     def _plugin_route(self, route: Route) -> Call:
-        async def call(incoming: "Incoming", params: Mapping[str, str]) -> "web.StreamResponse":
+        async def call(incoming: "Incoming", params: Mapping[str, str]) -> "Answer":
             caller = None
             if route.permission == "key":
                 caller = await self._caller(incoming)
@@ -151,5 +149,5 @@ class _PluginRequest:
         return read_object(await self._incoming.body(self._limit))
 
 
-def _json(incoming: "Incoming", status: int, value: Any) -> "web.StreamResponse":
+def _json(incoming: "Incoming", status: int, value: dict[str, Any]) -> "Answer":
     return incoming.reply(status, {"content-type": "application/json"}, msgspec.json.encode(value))

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,14 +68,13 @@ class Process:
         self._tasks.spawn(self._close_after_use(old), "close old configuration")
 
     async def drain(self, timeout: float) -> None:
-        """End service: nothing new, running exchanges finish; at the deadline they end with an error in their stream."""
+        """End service: running exchanges finish; at the deadline they end with an error in their stream."""
         self.gateway.draining = True
         self.ready = False
         await self._server.stop()
         if not await self._idle(timeout):
             _log.warning("drain timeout: ending running exchanges", running=len(self._accounting.active))
-            self._accounting.expired = True
-            self._server.cancel_running()
+            self._accounting.expire()
             await self._server.wait_idle(5.0)
 
     def hurry(self) -> None:
@@ -119,7 +117,7 @@ async def open_process(
     )
     gateway.snapshot = snapshot(config)
     await gateway.snapshot.plugins.startup(gateway)
-    accounting = Accounting(Estimator(), gateway.metrics)
+    accounting = Accounting(Estimator())
     app = App(gateway, Pipeline(gateway, accounting), accounting)
     server = HttpServer(app.serve, config.server, render_error=app.render_error)
     process = Process(gateway, server, accounting, app)
@@ -144,5 +142,3 @@ def route_names(plugins: Plugins, gateway: Gateway) -> set[tuple[str, str, str]]
     """The routes that plugins add, by method, path and permission."""
     return {(route.method, route.path, route.permission) for route in plugins.routes(gateway)}
 
-
-Ready = Callable[[], bool]

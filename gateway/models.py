@@ -4,6 +4,7 @@ from typing import Any
 
 from gateway.errors import UnknownModel
 from gateway.exchange import Caller, Price
+from gateway.money import dollars
 from gateway.router import Listed, Router
 
 # Model lists have a creation date; ours have none, and clients want a number.
@@ -47,11 +48,7 @@ def _shown(line: Listed) -> dict[str, Any]:
 def _pricing(price: Price) -> dict[str, str]:
     """Dollars per million tokens, as decimal strings."""
     return {
-        "currency": "USD", "unit": "1M tokens", "input": _dollars(price.input), "output": _dollars(price.output),
-        "cached_input": _dollars(price.cached), "cache_write": _dollars(price.cache_write), "version": price.version,
+        "currency": "USD", "unit": "1M tokens", "version": price.version,
+        "input": dollars(price.input * 1000), "output": dollars(price.output * 1000),
+        "cached_input": dollars(price.cached * 1000), "cache_write": dollars(price.cache_write * 1000),
     }
-
-
-def _dollars(pico_per_token: int) -> str:
-    whole, rest = divmod(pico_per_token, 1_000_000)
-    return f"{whole}.{rest:06d}".rstrip("0").rstrip(".")

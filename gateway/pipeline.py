@@ -21,7 +21,7 @@ from gateway.errors import (
     UpstreamRefused,
 )
 from gateway.exchange import Caller, Exchange, Target
-from gateway.hookspecs import Reply
+from gateway.hookspecs import HttpRequest, Reply
 from gateway.jsonbody import read_object
 from gateway.relay import StreamRelay
 from gateway.runtime import Gateway, Snapshot
@@ -29,10 +29,8 @@ from gateway.secrets import scrub
 from gateway.upstream import UpstreamReply
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from gateway.hookspecs import Dialect
-    from gateway.httpserver import Incoming
+    from gateway.httprequest import Answer, Incoming
 
 MAX_ERROR_BODY = 64 * 1024
 _KEPT_ON_ERROR = ("retry-after", "retry-after-ms", "x-should-retry")
@@ -46,21 +44,21 @@ class Pipeline:
         self._gateway = gateway
         self._accounting = accounting
 
-    async def serve(self, endpoint: str, dialect: "Dialect", incoming: "Incoming") -> "web.StreamResponse":
+    async def serve(self, endpoint: str, dialect: "Dialect", incoming: "Incoming") -> "Answer":
         """One request, from its headers to the end of its reply."""
         snapshot = self._gateway.snapshot
         exchange = Exchange(_new_id(), endpoint, dialect, incoming.safe_headers, now_ms())
         exchange.internal["plugins"] = snapshot.plugins
+        incoming.request_id = exchange.id
         snapshot.use.enter()
         self._accounting.open(exchange)
         try:
             exchange.caller = await self.authenticate(snapshot, incoming.headers)
             await self._receive(exchange, incoming)
-            reply = await snapshot.plugins.pre_request(exchange)
-            if reply is None:
-                reply = await self._ask_targets(snapshot, exchange, incoming)
+            cached = await snapshot.plugins.pre_request(exchange)
+            reply = await self._ask_targets(snapshot, exchange, incoming) if cached is None else cached
             if not isinstance(reply, Reply):
-                return reply
+                return reply  # a stream: it has been relayed
             await self._accounting.close(exchange)
             return _answer(exchange, incoming, reply)
         except GatewayError as error:
@@ -79,6 +77,7 @@ class Pipeline:
             snapshot.use.leave()
 
     async def authenticate(self, snapshot: Snapshot, headers: Mapping[str, str]) -> Caller:
+        """Who is calling. Raises `Unauthenticated` also where no plugin knows the credential's kind."""
         caller = await snapshot.plugins.authenticate(headers)
         if caller is None:
             raise Unauthenticated("Send an API key: `Authorization: Bearer sk-gw-…`, or the header x-api-key.")
@@ -93,7 +92,7 @@ class Pipeline:
 
     async def _ask_targets(
         self, snapshot: Snapshot, exchange: Exchange, incoming: "Incoming"
-    ) -> "Reply | web.StreamResponse":
+    ) -> "Reply | Answer":
         """Try the model's targets in order until one answers; a failure before its first byte leads to the next."""
         assert exchange.request is not None
         assert exchange.caller is not None
@@ -111,7 +110,7 @@ class Pipeline:
                 exchange.edits.clear()
                 await snapshot.plugins.before_attempt(exchange, target)
                 tries += 1
-                return await self._attempt(snapshot, exchange, incoming, target, line)
+                return await self._attempt(snapshot, exchange, target, line)
             except GatewayError as error:
                 failure = error
                 if not _may_go_on(error) or number == len(targets) or tries >= snapshot.config.max_attempts:
@@ -121,8 +120,8 @@ class Pipeline:
         raise failure or InternalError("No target was tried.")
 
     async def _attempt(
-        self, snapshot: Snapshot, exchange: Exchange, incoming: "Incoming", target: Target, line: StreamRelay
-    ) -> "Reply | web.StreamResponse":
+        self, snapshot: Snapshot, exchange: Exchange, target: Target, line: StreamRelay
+    ) -> "Reply | Answer":
         exchange.internal["attempt_started"] = time.monotonic()
         exchange.internal["upstream_status"] = 0
         request = target.provider.encode(exchange, target)
@@ -137,7 +136,7 @@ class Pipeline:
             if streamed:
                 first = await _first_bytes(upstream, line)
             else:
-                reply = await relay.whole(exchange, upstream)
+                reply = await relay.whole(upstream)
             exchange.first_byte = time.monotonic()
             _describe(exchange, target)
             filters = await snapshot.plugins.post_response(exchange)
@@ -149,7 +148,7 @@ class Pipeline:
             upstream.close()
 
     async def _send(
-        self, snapshot: Snapshot, exchange: Exchange, request: Any, target: Target, line: StreamRelay
+        self, snapshot: Snapshot, exchange: Exchange, request: HttpRequest, target: Target, line: StreamRelay
     ) -> UpstreamReply:
         sending = self._gateway.upstream.send(snapshot.peers[target.provider.name], request)
         assert exchange.request is not None
@@ -175,7 +174,7 @@ class Pipeline:
 
     async def _refuse(
         self, exchange: Exchange, incoming: "Incoming", error: GatewayError
-    ) -> "web.StreamResponse":
+    ) -> "Answer":
         """The reply to a request that ends with an error: as HTTP, or in the stream if comments have begun one."""
         exchange.error = error
         exchange.outcome = self._accounting.outcome_of(error)
@@ -259,7 +258,7 @@ def _add_common(exchange: Exchange) -> None:
         headers["x-gateway-warnings"] = header_safe(", ".join(exchange.warnings))
 
 
-def _answer(exchange: Exchange, incoming: "Incoming", reply: Reply) -> "web.Response":
+def _answer(exchange: Exchange, incoming: "Incoming", reply: Reply) -> "Answer":
     exchange.http_status = reply.status
     headers = exchange.reply_headers
     if "x-request-id" not in headers:
@@ -270,7 +269,7 @@ def _answer(exchange: Exchange, incoming: "Incoming", reply: Reply) -> "web.Resp
     return incoming.reply(reply.status, headers, reply.body)
 
 
-def _error_answer(exchange: Exchange, incoming: "Incoming", error: GatewayError) -> "web.Response":
+def _error_answer(exchange: Exchange, incoming: "Incoming", error: GatewayError) -> "Answer":
     _add_common(exchange)
     headers = {**exchange.reply_headers, **error.headers, "content-type": "application/json"}
     if error.retry_after is not None:

@@ -20,10 +20,8 @@ from gateway.hookspecs import Filter, Reply
 from gateway.upstream import UpstreamReply
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from gateway.config import Stream
-    from gateway.httpserver import Incoming
+    from gateway.httprequest import Answer, Incoming
 
 MAX_BODY = 64 * 1024 * 1024
 # After the terminal record the upstream's own end should follow at once; a slower one is not waited for.
@@ -43,7 +41,7 @@ class _Usage(msgspec.Struct):
 _usage = msgspec.json.Decoder(_Usage)
 
 
-async def whole(exchange: Exchange, upstream: UpstreamReply) -> Reply:
+async def whole(upstream: UpstreamReply) -> Reply:
     """Read an unstreamed answer to its end. Raises `UpstreamCut` for what is no JSON: another target may do better."""
     body = await upstream.body(MAX_BODY)
     content_type = upstream.headers.get("content-type", "application/json")
@@ -89,7 +87,7 @@ class StreamRelay:
         """Seconds of silence until the next comment."""
         return self._quiet
 
-    async def run(self, upstream: UpstreamReply, first: bytes, filters: Sequence[Filter]) -> "web.StreamResponse":
+    async def run(self, upstream: UpstreamReply, first: bytes, filters: Sequence[Filter]) -> "Answer":
         """Relay until the end; every end writes what its reader needs to see, and the books are closed before it."""
         exchange = self._exchange
         dialect = exchange.dialect
