@@ -8,12 +8,11 @@ same time and says nothing of the key that was presented.
 """
 
 import asyncio
-import hashlib
-import hmac
 import sys
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
@@ -90,7 +89,7 @@ class ApiKeys:
             key = _presented(headers)
             if key is None:
                 return None
-            name = hmac.digest(self._cache_key, key.encode(), hashlib.sha256)
+            name = blake2b(key.encode(), key=self._cache_key).digest()  # keyed as an HMAC is, at a quarter of its cost
             generation = self._state.generation("auth")
             known = self._known.get(name)
             if known is None or known.generation != generation:

@@ -1,0 +1,41 @@
+"""A data directory, a store that owns it, and records to put into it."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.accounts.records import Limits, NewKey, NewUser, Tenant, User
+from gateway.store.sqlite import SqliteStore
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+async def store(data_dir: Path) -> AsyncIterator[SqliteStore]:
+    store = await SqliteStore.open(data_dir, busy_ms=100)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def tenant(store: SqliteStore) -> Tenant:
+    return await store.create_tenant(Tenant(id="acme", name="Acme", created=1, limits=Limits(concurrency=9)))
+
+
+@pytest.fixture
+async def owner(store: SqliteStore, tenant: Tenant) -> User:
+    user = User(id="u1", tenant="acme", email="Ann@Acme.example", created=2)
+    return await store.create_user(NewUser(user=user, password_hash="scrypt$…"))
+
+
+@pytest.fixture
+def new_key() -> Callable[..., NewKey]:
+    def make(key_id: str = "k1", **fields: object) -> NewKey:
+        values = {"tenant": "acme", "prefix": "sk-gw-k1…abcd", "digest": "d" * 64, "created": 3} | fields
+        return NewKey(id=key_id, **values)  # type: ignore[arg-type]
+
+    return make
