@@ -82,7 +82,7 @@ class SharedState(Protocol):
         """How the counters stand, taking nothing."""
 
     async def charge(self, asks: Sequence[Ask]) -> None:
-        """Add the `amount` of each (budget) ask to what is spent, whatever its limit: for a cost that no hold covers."""
+        """Add the `amount` of each (budget) ask to what is spent, whatever its limit: for costs without a hold."""
 
     async def seed(self, budgets: Mapping[str, int]) -> None:
         """Set what is spent, by budget key: called at start with the ledger's sums, before any traffic."""

@@ -32,7 +32,7 @@ _MAX_WORKERS = 512
 _LOCK_BYTES = 64 * _MAX_WORKERS + 8192
 
 
-class StateFull(RuntimeError):
+class StateFull(RuntimeError):  # noqa: N818 - named for what is so, as the error tree is
     """The mapped file has no room for more counters or holds."""
 
 
@@ -72,11 +72,13 @@ class MappedState:
         name = _hold_name(self.owner, hold)
         txn = self._env.begin(write=True)
         try:
+            if hold and txn.get(name) is not None:
+                raise ValueError(f"hold {hold!r} is open already")
             outcome, entries = counters.take(_Rows(txn), asks, self._clock())
             if type(outcome) is Refused:
                 return outcome
-            if hold and not txn.put(name, self._encoder.encode(entries), overwrite=False):
-                raise ValueError(f"hold {hold!r} is open already")
+            if hold:
+                txn.put(name, self._encoder.encode(entries))
             txn.commit()
         except (lmdb.MapFullError, lmdb.TxnFullError) as error:
             raise self._no_room() from error
@@ -196,7 +198,7 @@ class MappedState:
         for _ in range(_SWEEP):
             if not found:
                 return b"", dead
-            name = cursor.key()
+            name = bytes(cursor.key())
             if name[0] in b"wb" and counters.dead(chr(name[0]), _unpack(cursor.value()), self._clock()):
                 dead.append(name)
             found = cursor.next()
@@ -241,7 +243,7 @@ def _pack(row: counters.Row) -> bytes:
     return array("q", row).tobytes()
 
 
-def _unpack(raw: bytes) -> counters.Row:
+def _unpack(raw: bytes | memoryview) -> counters.Row:
     return array("q", raw).tolist()
 
 
@@ -262,9 +264,9 @@ def _with_prefix(txn: lmdb.Transaction, prefix: bytes) -> Iterator[tuple[bytes, 
     if not cursor.set_range(prefix):
         return
     for name, raw in cursor:
-        if not name.startswith(prefix):
+        if bytes(name[: len(prefix)]) != prefix:
             return
-        yield name, raw
+        yield bytes(name), bytes(raw)
 
 
 def _lock_file(path: Path) -> Path:

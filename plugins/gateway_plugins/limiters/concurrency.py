@@ -1,0 +1,63 @@
+"""Limits requests that run at the same time, for each tenant and key.
+
+    - use: limiter.concurrency
+      with: {per_key: 20}
+
+A place is a lease: it is given back at the end of its exchange, or when the worker that held it has died.
+"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from gateway import Exchange, RateLimited, hookimpl
+from gateway.limits import Limit, limited, title
+from gateway.shared_state import Ask, Refused
+
+if TYPE_CHECKING:
+    from gateway import Gateway
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Defaults for levels that have no limit of their own."""
+
+    per_key: Annotated[Limit | None, Meta(description="Running requests of one key.")] = None
+    per_tenant: Annotated[Limit | None, Meta(description="Running requests of one tenant.")] = None
+
+
+class ConcurrencyLimiter:
+    """Holds one place at each level while an exchange runs."""
+
+    name = "limiter.concurrency"
+
+    def __init__(self, config: Config) -> None:
+        self._defaults = {"key": config.per_key, "tenant": config.per_tenant}
+
+    @hookimpl
+    async def startup(self, gateway: "Gateway") -> None:
+        """Leases are the process's, so that they outlive a reload."""
+        self._state = gateway.state
+
+    @hookimpl
+    async def pre_request(self, exchange: Exchange) -> None:
+        """Take a place at every level, or refuse and take none."""
+        found = limited(exchange, "concurrency", self._defaults)
+        if not found:
+            return
+        asks = [Ask("lease", f"{self.name}/{level.kind}/{level.id}", limit) for level, limit in found]
+        hold = exchange.local[self.name] = f"{exchange.id}/{self.name}"
+        outcome = await self._state.take(hold, asks)
+        if isinstance(outcome, Refused):
+            level, limit = found[outcome.index]
+            raise RateLimited(
+                f"Too many requests at the same time: the concurrency limit of {title(level)} is {limit}.",
+                retry_after=1,
+            )
+
+    @hookimpl
+    async def on_usage(self, exchange: Exchange) -> None:
+        """Give the places back."""
+        hold: str | None = exchange.local.pop(self.name, None)
+        if hold is not None:
+            await self._state.settle(hold)
