@@ -13,7 +13,7 @@ import msgspec
 from gateway.config import Config, ModelEntry, PluginEntry, PriceEntry, ProviderEntry
 from gateway.decoding import decode, hide
 from gateway.nearest import did_you_mean
-from gateway.problems import ConfigError, Lines, Path, Problem, YamlValue, shown
+from gateway.problems import ConfigError, Lines, Path, Problem, YamlValue, in_order, shown
 from gateway.yamltree import MAX_BYTES
 from gateway.yamltree import parse as parse_yaml
 
@@ -90,7 +90,7 @@ def inspect(source: bytes, origin: str, environ: Mapping[str, str]) -> Inspected
             base, providers=_values(providers), models=_values(models), plugins=_values(plugins), prices=_values(prices)
         )
     return Inspected(
-        config=config, problems=tuple(problems), lines=tree.lines, providers=providers, plugins=plugins
+        config=config, problems=in_order(problems), lines=tree.lines, providers=providers, plugins=plugins
     )
 
 

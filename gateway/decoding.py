@@ -112,11 +112,11 @@ class _Trial:
         }
 
     def _leaf(self, value: YamlValue, type_: TypeForm, path: Path) -> YamlValue:
+        if type_ is Any and self._keep_filled:
+            return value
         fills = _fills(value)
         if any(filled.broken for filled in fills):
             self.failed = True  # already reported where it was read
-            return value
-        if type_ is Any and self._keep_filled:
             return value
         error: msgspec.ValidationError | None = None
         for resolve in (False, True) if fills else (False,):

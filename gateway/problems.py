@@ -3,7 +3,7 @@
 A path is a tuple of keys and indices inside, and text such as `$.plugins[0].with` outside.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -29,8 +29,13 @@ class ConfigError(Exception):
     """The configuration cannot be used; `problems` are all that were found, in the order of the file."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
+        self.problems = in_order(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Problems as they stand in the file."""
+    return tuple(sorted(problems, key=lambda problem: problem.line))
 
 
 class Lines:

@@ -120,9 +120,11 @@ def _text(source: bytes, origin: str) -> str:
 
 def _syntax(error: yaml.MarkedYAMLError, text: str) -> str:
     said = ", ".join(part for part in (error.context, error.problem) if part) or "this is not YAML"
-    lines = text.splitlines()
     marks = [mark.line for mark in (error.context_mark, error.problem_mark) if mark]
-    if any("${" in line for line in lines[min(marks, default=0) : max(marks, default=0) + 1]):
+    first, last = min(marks, default=0), max(marks, default=0)
+    if first < last:
+        said += f" (it begins on line {first + 1})"
+    if any("${" in line for line in text.split("\n")[first : last + 1]):
         said += '; inside [ ] and { } a variable needs quotes: "${NAME}"'
     return said
 
@@ -154,12 +156,12 @@ def _compose(events: Iterator[Event]) -> _Node | None:
             node = open_items.pop()
             if node.anchor:
                 anchors[node.anchor] = node
+        elif isinstance(event, yaml.DocumentStartEvent) and root is not None:
+            raise _RefusedError(line, "one document only: a second one begins with this `---`")
         else:
             continue
         if open_items:
             open_items[-1].items.append(node)
-        elif root is not None:
-            raise _RefusedError(line, "one document only: take out the `---` before this line")
         else:
             root = node
     return root

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.commands import need_config
 from gateway.configfile import Inspected, inspect, is_off, read_bytes
-from gateway.problems import ConfigError, Problem
+from gateway.problems import ConfigError, Problem, in_order
 from gateway.registry import Registry
 
 
@@ -46,7 +46,7 @@ def examine(path: Path) -> tuple[Inspected, tuple[Problem, ...]]:
         raise click.ClickException(str(error)) from error
     inspected = inspect(source, str(path), os.environ)
     found = [*inspected.problems, *Registry().examine(inspected)]
-    return inspected, ConfigError(found).problems
+    return inspected, in_order(found)
 
 
 def _summary(inspected: Inspected) -> str:

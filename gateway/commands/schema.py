@@ -28,16 +28,15 @@ def schema() -> None:
 def document(registry: Registry) -> Schema:
     """The whole schema."""
     (root,), definitions = msgspec.json.schema_components([Config], ref_template="#/$defs/{name}")
-    by_id: dict[str, Schema | None] = {}
+    by_id: dict[str, Schema] = {}
     for id_ in registry.ids():
         try:
             options = options_of(registry.load(id_))
-        except PluginError:
-            continue  # an extra is not installed: `gateway plugins` says so
-        by_id[id_] = None
-        if options is not None:
-            by_id[id_], more = _named(id_, options)
-            definitions.update(more)
+            by_id[id_], more = _named(id_, options) if options else (_NO_OPTIONS, {})
+        except (PluginError, TypeError):
+            by_id[id_] = {}  # it cannot be used here, or its options are wrong: `gateway check` says so
+            continue
+        definitions.update(more)
     for entry, provider in (("ProviderEntry", True), ("PluginEntry", False)):
         ids = [id_ for id_ in by_id if id_.startswith("provider.") is provider]
         definitions[entry] |= _choices({id_: by_id[id_] for id_ in ids})
@@ -64,13 +63,13 @@ def _schema_hook(type_: type) -> Schema:
     return {}
 
 
-def _choices(options: dict[str, Schema | None]) -> Schema:
+def _choices(options: dict[str, Schema]) -> Schema:
     """What stands under `with` follows from what stands after `use`."""
     return {
         "allOf": [
             {
                 "if": {"properties": {"use": {"const": id_}}, "required": ["use"]},
-                "then": {"properties": {"with": found or _NO_OPTIONS}},
+                "then": {"properties": {"with": found}},
             }
             for id_, found in options.items()
         ]
