@@ -13,6 +13,7 @@ import msgspec
 from gateway.config import Config
 
 if TYPE_CHECKING:
+    from gateway.metrics import Metrics
     from gateway.money.journal import Journal
     from gateway.money.prices import PriceBook
     from gateway.registry import Plugins
@@ -27,7 +28,7 @@ class Gateway:
 
     def __init__(
         self, *, data_dir: Path, slot: int, secret: bytes, state: "SharedState", store: "Store", journal: "Journal",
-        upstream: "Upstream",
+        upstream: "Upstream", metrics: "Metrics",
     ) -> None:
         self.data_dir = data_dir
         self.slot = slot              # this worker's number, from 0
@@ -36,6 +37,7 @@ class Gateway:
         self.store = store
         self.journal = journal
         self.upstream = upstream
+        self.metrics = metrics
         self.snapshot: Snapshot       # the current configuration; an exchange keeps the one it began with
         self.draining = False
 

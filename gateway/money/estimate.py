@@ -35,17 +35,25 @@ class Estimator:
                 return known
         return FIRST_RATIO
 
-    def observe(self, model: str, size: int, tokens: int) -> None:
-        """A provider reported `tokens` for a request of `size` bytes.
+    def learn(self, exchange: Exchange) -> None:
+        """Take the reported usage of a finished exchange into account.
 
-        What cannot be text (a request that is mostly an image, a wrong report) teaches nothing.
+        What is not text (images, a wrong report) teaches nothing, nor does the sum of several attempts.
         """
-        if size < _LEAST_BYTES or not _LEAST_RATIO <= tokens / size <= _MOST_RATIO:
+        usage, request = exchange.usage, exchange.request
+        if usage is None or request is None or usage.estimated or len(exchange.attempts) > 1:
             return
+        size, media = _sizes(exchange)
+        if media or size < _LEAST_BYTES or not _LEAST_RATIO <= usage.input / size <= _MOST_RATIO:
+            return
+        for model in {request.model, exchange.model}:
+            self._take(model, usage.input / size)
+
+    def _take(self, model: str, seen: float) -> None:
         old = self._ratios.pop(model, None)
         if old is None and len(self._ratios) >= _MODELS:
             del self._ratios[next(iter(self._ratios))]  # the one that learned longest ago
-        self._ratios[model] = tokens / size if old is None else old + _WEIGHT * (tokens / size - old)
+        self._ratios[model] = seen if old is None else old + _WEIGHT * (seen - old)
 
     def input_tokens(self, exchange: Exchange) -> int:
         """About how many tokens the request has."""
@@ -56,10 +64,6 @@ class Estimator:
         """More than the request has in practice."""
         size, media = _sizes(exchange)
         return math.ceil(size * max(0.5, 1.25 * self.ratio(*_names(exchange)))) + 2 * media
-
-    def output_tokens(self, text_bytes: int, records: int, *models: str) -> int:
-        """About how many tokens a cut stream had: at least one for each record with text."""
-        return output_tokens(text_bytes, records, self.ratio(*models))
 
 
 def input_tokens(exchange: Exchange) -> int:
@@ -89,10 +93,8 @@ def _estimator(exchange: Exchange) -> Estimator:
 
 
 def _names(exchange: Exchange) -> tuple[str, ...]:
-    """The names under which the model may have been learned: the target's, the client's, that without a provider."""
-    asked = exchange.request.model if exchange.request else ""
-    bare = asked.partition("/")[2]
-    return (exchange.target.model, asked, bare) if exchange.target else (asked, bare)
+    """Under which the model may be known: the client's name, else all that the configured one stands for."""
+    return (exchange.request.model, exchange.model) if exchange.request else (exchange.model,)
 
 
 def _sizes(exchange: Exchange) -> tuple[int, int]:
