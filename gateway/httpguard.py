@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MAX_FIELD = 8 * 1024
 MAX_FIELDS = 128
 MAX_HEAD = 64 * 1024
+MAX_CHUNK_OVERHEAD = 64 * 1024
 # How long after an answer the rest of its request is read and thrown away, so that the answer survives the close.
 DRAIN_BODY = 5.0
 LINGER = 1.0
@@ -60,8 +61,8 @@ class Connection(RequestHandler):
     """One client connection. The server calls `check` about once a second; nothing else here needs a timer."""
 
     __slots__ = (
-        "_awaited_body", "_body_since", "_eof", "_head_bytes", "_head_since", "_payload", "_refused", "_server",
-        "_unsent", "_write_since", "broken", "keep_open", "peer",
+        "_awaited_body", "_body_bytes", "_body_since", "_eof", "_head_bytes", "_head_since", "_payload", "_refused",
+        "_server", "_unsent", "_write_since", "broken", "keep_open", "peer",
     )
 
     def __init__(self, server: "HttpServer", library: web.Server, loop: asyncio.AbstractEventLoop) -> None:
@@ -74,6 +75,7 @@ class Connection(RequestHandler):
         self._payload: StreamReader = EMPTY_PAYLOAD      # of the last request whose head has come
         self._head_since: float | None = None            # the first byte of an unfinished head
         self._head_bytes = 0
+        self._body_bytes = 0                             # as sent, after the segment with its head
         self._awaited_body: StreamReader | None = None   # that a request is waiting for
         self._body_since = 0.0
         self._write_since = 0.0
@@ -209,8 +211,8 @@ class Connection(RequestHandler):
         super().data_received(data)
         if self._request_count != before:
             self._arrived(len(data))
-        elif data and self._payload.is_eof():
-            self._in_head(len(data))
+        elif data:
+            self._in_head(len(data)) if self._payload.is_eof() else self._in_body(len(data))
         if self._upgraded:  # asked for another protocol: it gets an answer in this one, and nothing more is read
             self.broken = True
             self.keep_open = False
@@ -226,6 +228,7 @@ class Connection(RequestHandler):
         size += self._head_bytes
         self._head_since = None
         self._head_bytes = 0
+        self._body_bytes = 0
         if size > MAX_HEAD and any(_head_size(message) > MAX_HEAD for message, _ in self._messages):
             self._break("HeadTooLarge")
         elif isinstance(self._messages[-1][0], web_protocol._ErrInfo):
@@ -240,6 +243,12 @@ class Connection(RequestHandler):
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD:
             self._break("HeadTooLarge")
+
+    def _in_body(self, size: int) -> None:
+        """More of a body: each tiny chunk costs as much as a large one, so a flood of them is cut."""
+        self._body_bytes += size
+        if self._body_bytes > MAX_CHUNK_OVERHEAD + 2 * self._payload.total_bytes:
+            self.distrust(InvalidRequest("The body's chunks are too small."))
 
     def _break(self, reason: str) -> None:
         self._messages.clear()

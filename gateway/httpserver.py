@@ -87,7 +87,7 @@ class HttpServer:
             connection.retire()
         await asyncio.sleep(0)
 
-    async def wait_idle(self, timeout: float) -> bool:  # noqa: ASYNC109
+    async def wait_idle(self, timeout: float) -> bool:
         """After `stop`: wait until every answer has left and its connection is closed; false when time is up."""
         if not self._connections:
             return True
