@@ -9,6 +9,7 @@ import msgspec
 
 Role = Literal["owner", "admin", "manager", "user", "viewer"]
 Status = Literal["active", "inactive", "suspended", "pending"]
+KeyState = Literal["active", "revoked", "expired", "disabled", "tenant disabled", "owner not active"]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,16 +85,16 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     last_used: int | None
 
 
-def refusal(key: KeyRecord, now_ms: int) -> str | None:
-    """Why this key (its secret being right) may not be used now; `None` when it may."""
+def state(key: KeyRecord, now_ms: int) -> KeyState:
+    """Whether a key may be used now (`active`), or what stands against it."""
     if key.revoked_at is not None:
-        return "This API key was revoked."
+        return "revoked"
     if key.expires_at is not None and key.expires_at <= now_ms:
-        return "This API key has expired."
+        return "expired"
     if not key.active:
-        return "This API key is disabled."
+        return "disabled"
     if not key.tenant.active:
-        return "The organisation of this API key is disabled."
+        return "tenant disabled"
     if key.owner is not None and key.owner.status != "active":
-        return "The owner of this API key is not active."
-    return None
+        return "owner not active"
+    return "active"

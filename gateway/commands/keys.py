@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.accounts.bootstrap import load_master_secret
 from gateway.accounts.keys import issue, parse, pepper
-from gateway.accounts.records import KeyRecord, Limits, refusal
+from gateway.accounts.records import KeyRecord, Limits, state
 from gateway.clock import now_ms
 from gateway.config import Config
 from gateway.configfile import ConfigError, load
@@ -217,7 +217,7 @@ async def _owner(store: Store, owner: str | None) -> str | None:
 
 
 def _view(record: KeyRecord, key: str | None = None) -> KeyView:
-    limits, reason = record.limits, refusal(record, now_ms())
+    limits = record.limits
     return KeyView(
         id=record.id,
         key=key,
@@ -226,7 +226,7 @@ def _view(record: KeyRecord, key: str | None = None) -> KeyView:
         tenant=record.tenant.id,
         owner=record.owner.email if record.owner else None,
         environment=record.environment,
-        state="active" if reason is None else reason.removeprefix("This API key ").removesuffix("."),
+        state=state(record, now_ms()),
         created=_iso(record.created) or "",
         expires_at=_iso(record.expires_at),
         last_used=_iso(record.last_used),

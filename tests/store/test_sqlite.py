@@ -163,13 +163,17 @@ async def test_a_locked_database_is_unavailable_for_writes_only_and_recovers(sto
 async def test_a_full_disk_is_unavailable_and_recovers_without_a_restart(store, tenant, new_key):
     await _pragma(store, "max_page_count = 1")  # SQLite takes the present size for it: the file cannot grow
     with pytest.raises(StoreUnavailable, match="full"):
-        for n in range(100):
-            await store.create_key(new_key(f"k{n}", name="x" * 10_000))
+        await _fill(store, new_key)
     kept = len((await store.list_keys(limit=1000)).items)
     await store.ping()
     await _pragma(store, "max_page_count = 100000")
     await store.create_key(new_key("after"))
     assert len((await store.list_keys(limit=1000)).items) == kept + 1
+
+
+async def _fill(store: SqliteStore, new_key) -> None:
+    for n in range(100):
+        await store.create_key(new_key(f"k{n}", name="x" * 10_000))
 
 
 async def _pragma(store: SqliteStore, text: str) -> None:
@@ -238,7 +242,7 @@ async def test_a_file_that_is_no_database_is_a_clear_error(data_dir):
 
 async def test_the_settings_that_safety_rests_on_are_on(store):
     async def settings(connection, *names):
-        return [tuple((await connection.execute_fetchall(f"PRAGMA {name}"))[0])[0] for name in names]
+        return [value for name in names for (value,) in await connection.execute_fetchall(f"PRAGMA {name}")]
 
     writer = store._writer._connection
     assert await settings(writer, "journal_mode", "synchronous", "foreign_keys", "trusted_schema") == ["wal", 2, 1, 0]

@@ -20,7 +20,7 @@ import structlog
 from msgspec import Meta
 
 from gateway.accounts import keys
-from gateway.accounts.records import KeyRecord, Limits, refusal
+from gateway.accounts.records import KeyRecord, KeyState, Limits, state
 from gateway.clock import now_ms
 from gateway.errors import GatewayError, Unauthenticated
 from gateway.exchange import Caller, Level
@@ -33,7 +33,13 @@ if TYPE_CHECKING:
 
 _WRONG: Final = "Incorrect API key provided."
 _TWO: Final = "Two different credentials were sent. Send one API key, in one header."
-_EXPIRED: Final = "This API key has expired."
+_REASONS: Final[Mapping[KeyState, str]] = {
+    "revoked": "This API key was revoked.",
+    "expired": "This API key has expired.",
+    "disabled": "This API key is disabled.",
+    "tenant disabled": "The organisation of this API key is disabled.",
+    "owner not active": "The owner of this API key is not active.",
+}
 _NO_DIGEST: Final = "0" * 64
 _log = structlog.get_logger("gateway.auth")
 
@@ -96,7 +102,7 @@ class ApiKeys:
                 return await self._verify(key, name, generation)
             now = now_ms()
             if now >= known.expires_at:
-                raise Unauthenticated(_EXPIRED)  # noqa: TRY301 - delayed below, as every refusal
+                raise Unauthenticated(_REASONS["expired"])  # noqa: TRY301 - delayed below, as every refusal
         except Unauthenticated:
             # One millisecond more: timers of some loops count whole milliseconds, and round down.
             await asyncio.sleep(max(0.0, arrived + self._config.refusal_delay - time.monotonic()) + 0.001)
@@ -117,9 +123,9 @@ class ApiKeys:
         if not keys.matches(expected, keys.digest(self._pepper, secret)) or record is None:
             raise Unauthenticated(_WRONG)
         now = now_ms()
-        reason = refusal(record, now)
-        if reason is not None:
-            raise Unauthenticated(reason)
+        standing = state(record, now)
+        if standing != "active":
+            raise Unauthenticated(_REASONS[standing])
         caller = _caller(record)
         if len(self._known) >= self._config.cached_keys:
             self._known.popitem(last=False)
