@@ -1,0 +1,419 @@
+"""The only HTTP client: pools of connections to providers, deadlines, TLS, and the guard on addresses.
+
+Usage: `reply = await upstream.send(peer, request)`, then `reply.read()` until `b""`, or `reply.close()`. No
+redirects, no cookies, no proxies, no compression. What happens on one connection: `httpclient.py`; which
+addresses are allowed: `addresses.py`. Every error names the provider, never its URL or credential.
+"""
+
+import asyncio
+import errno
+import hashlib
+import re
+import ssl
+from collections import deque
+from collections.abc import Mapping
+from math import inf
+
+import msgspec
+
+from gateway.addresses import Names, forbidden, is_literal
+from gateway.config import Timeouts
+from gateway.errors import InternalError, UpstreamUnreachable
+from gateway.hookspecs import HttpRequest
+from gateway.httpclient import Connection
+from gateway.reply import UpstreamReply
+
+__all__ = ["Connections", "Peer", "Upstream", "UpstreamReply"]
+
+_PLANS = 1024
+_URL = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?([/?][!\"$-~]*)?")
+_FIELDS = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*\r\n)*")
+_CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})
+_OURS = frozenset({
+    "accept-encoding", "connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization",
+    "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "user-agent",
+})
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """Where and how to connect for one provider: built once per provider from its configuration.
+
+    `allow_private` admits names that resolve to private addresses; `ca_file` replaces the system's certificate
+    authorities; `max_connections` holds for each credential; `keepalive` is how long an idle connection is kept.
+    """
+
+    name: str
+    timeouts: Timeouts
+    allow_private: bool = False
+    ca_file: str | None = None
+    max_connections: int = 4096
+    keepalive: float = 55.0
+
+
+class Connections(msgspec.Struct, frozen=True):
+    """How many connections a provider has: `open` counts all, `idle` those without a request; who waits for one."""
+
+    open: int
+    idle: int
+    waiting: int
+
+
+class Upstream:
+    """All connections to all providers. One for each process; `close` it at the end."""
+
+    def __init__(self) -> None:
+        self._pools: dict[_Key, _Pool] = {}
+        self._plans: dict[tuple[str, str, str, tuple[tuple[str, str], ...]], _Plan] = {}
+        self._tls: dict[str | None, ssl.SSLContext] = {}
+        self._names = Names()
+        self._leaving: set[Connection] = set()
+        self._closed = False
+
+    async def send(self, peer: Peer, request: HttpRequest) -> UpstreamReply:
+        """Send a request and return its reply when the head is there.
+
+        Raises `UpstreamUnreachable`, `UpstreamTimeout` or `UpstreamCut`. When a kept connection turns out to be
+        closed before it carried any byte of the answer, the request is sent once more on a new one.
+        """
+        plan = self._plan(peer, request)
+        pool = self._pool(peer, plan)
+        body = request.body
+        head = b"%b%d\r\n\r\n" % (plan.head, len(body)) if body else plan.bodiless_head
+        timeouts = peer.timeouts
+        now = pool.loop.time()
+        total_at = inf if timeouts.total is None else now + timeouts.total
+        connection = None if pool.waiting else pool.take()
+        retried = False
+        while True:
+            if connection is None:
+                connection = await self._acquire(pool, peer, plan.place, min(now + timeouts.connect, total_at))
+            reply = await connection.send(
+                peer.name, timeouts, total_at, head, body, bodiless=request.method == "HEAD"
+            )
+            if reply.failure is None:
+                return reply
+            if retried or not (reply.unanswered and connection.reused):
+                raise reply.failure
+            retried, connection = True, None
+            pool = self._pool(peer, plan)
+            now = pool.loop.time()
+
+    def stats(self) -> Mapping[str, Connections]:
+        """Connections by provider name; a provider without any is not there."""
+        found: dict[str, Connections] = {}
+        for pool in self._pools.values():
+            so_far = found.get(pool.name, Connections(0, 0, 0))
+            found[pool.name] = Connections(
+                so_far.open + pool.open, so_far.idle + len(pool.idle), so_far.waiting + len(pool.waiting)
+            )
+        return found
+
+    async def close(self) -> None:
+        """Close every connection, and wait until the sockets are closed. Running requests end with an error."""
+        self._closed = True
+        for pool in list(self._pools.values()):
+            pool.close()
+        await self._names.close()
+        for _ in range(1000):  # sockets close within a few turns of the loop
+            await asyncio.sleep(0 if not self._leaving else 0.001)
+            if not self._leaving:
+                return
+
+    def _plan(self, peer: Peer, request: HttpRequest) -> "_Plan":
+        """What follows from everything but the body; mostly the same as for an earlier request."""
+        key = (peer.name, request.method, request.url, request.headers)
+        plan = self._plans.get(key)
+        if plan is None or plan.peer is not peer:
+            plan = _make_plan(peer, request)
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            self._plans[key] = plan
+        return plan
+
+    def _pool(self, peer: Peer, plan: "_Plan") -> "_Pool":
+        pool = self._pools.get(plan.pool)
+        if pool is None:
+            pool = self._pools[plan.pool] = _Pool(plan.pool, peer, self._pools, self._leaving)
+        return pool
+
+    async def _acquire(self, pool: "_Pool", peer: Peer, place: "_Place", deadline: float) -> Connection:
+        """A new connection, or one that another request leaves while we wait for our turn."""
+        pool.asking += 1
+        try:
+            if pool.waiting or pool.open >= pool.limit:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        found = await pool.turn()
+                except TimeoutError:
+                    raise UpstreamUnreachable(
+                        f"All {pool.limit} connections of the gateway to provider {peer.name} are busy: "
+                        "raise its max_connections, or send less at a time.", code="upstream_pool_exhausted",
+                    ) from None
+                if found is not None:
+                    return found
+            pool.dialing += 1
+            try:
+                connection = await self._dial(pool, peer, place, deadline)
+                if not connection.closed:
+                    pool.standing.add(connection)
+                return connection
+            finally:
+                pool.dialing -= 1
+        finally:
+            pool.asking -= 1
+            pool.tidy()
+
+    async def _dial(self, pool: "_Pool", peer: Peer, place: "_Place", deadline: float) -> Connection:
+        """Connect to the first address that answers; each gets its share of the time that is left."""
+        addresses = await self._addresses(peer, place, deadline)
+        failure: UpstreamUnreachable | None = None
+        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            budget = (deadline - pool.loop.time()) / left
+            try:
+                async with asyncio.timeout(budget):
+                    connection = await self._open(pool, peer, place, address)
+            except UpstreamUnreachable as refusal:
+                failure = failure or refusal
+            except (OSError, ValueError) as error:  # ValueError: a host that TLS cannot name
+                failure = UpstreamUnreachable(_explain(peer, error))
+            else:
+                self._names.prefer(place.host, place.port, address)
+                return connection
+        self._names.forget(place.host, place.port)
+        raise failure or UpstreamUnreachable(f"Provider {peer.name} has no address.")
+
+    async def _addresses(self, peer: Peer, place: "_Place", deadline: float) -> tuple[str, ...]:
+        if place.literal:
+            return (place.host,)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._names.lookup(place.host, place.port)
+        except TimeoutError:
+            why = f"could not be resolved within {peer.timeouts.connect:g} s; is the name server reachable?"
+        except (OSError, UnicodeError):
+            why = "cannot be resolved; is it spelt right, and does the gateway's machine have a name server?"
+        raise UpstreamUnreachable(f"The host name in the base_url of provider {peer.name} {why}")
+
+    async def _open(self, pool: "_Pool", peer: Peer, place: "_Place", address: str) -> Connection:
+        """The one place where a connection is opened: to an address that was just checked, never to a name."""
+        if (reason := forbidden(address, allow_private=peer.allow_private or place.named_by_owner)) is not None:
+            hint = "" if forbidden(address, allow_private=True) else f"set allow_private: true on provider {peer.name}"
+            raise UpstreamUnreachable(
+                f"The address of provider {peer.name} is not allowed ({reason}): "
+                + (hint or "no setting allows this range")
+            )
+        tls = self._context(peer) if place.scheme == "https" else None
+        loop = pool.loop
+        _, connection = await loop.create_connection(
+            lambda: Connection(pool, loop), address, place.port, ssl=tls,
+            server_hostname=place.host if tls is not None else None,
+        )
+        if self._closed:
+            connection.abort()
+            raise UpstreamUnreachable("The gateway is shutting down.")
+        return connection
+
+    def _context(self, peer: Peer) -> ssl.SSLContext:
+        context = self._tls.get(peer.ca_file)
+        if context is None:
+            try:
+                context = ssl.create_default_context(cafile=peer.ca_file)
+            except OSError:
+                raise UpstreamUnreachable(
+                    f"The ca_file of provider {peer.name} cannot be read, or holds no certificate."
+                ) from None
+            context.set_alpn_protocols(["http/1.1"])
+            self._tls[peer.ca_file] = context
+        return context
+
+
+_Key = tuple[str, str, str, int, bytes, bool, str | None]
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """A parsed URL. `literal`: the host is an address. `named_by_owner`: so written that a private one is meant."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+    authority: str
+    literal: bool
+    named_by_owner: bool
+
+
+class _Plan(msgspec.Struct, frozen=True, eq=False):
+    """A request without its body: `head` lacks only the length, `bodiless_head` is whole; `pool` is the pool's key."""
+
+    peer: Peer
+    place: _Place
+    pool: _Key
+    head: bytes
+    bodiless_head: bytes
+
+
+class _Pool:
+    """The connections to one place with one credential, last used first, and who waits for one."""
+
+    __slots__ = (
+        "_keepalive", "_key", "_leaving", "_pools", "asking", "dialing", "idle", "limit", "loop", "name",
+        "standing", "waiting",
+    )
+
+    def __init__(self, key: _Key, peer: Peer, pools: "dict[_Key, _Pool]", leaving: set[Connection]) -> None:
+        self.name = peer.name
+        self.limit = peer.max_connections
+        self.loop = asyncio.get_running_loop()
+        self.asking = 0      # requests that look for a connection
+        self.dialing = 0     # of these: making one
+        self.standing: set[Connection] = set()
+        self.idle: dict[Connection, None] = {}
+        self.waiting: deque[asyncio.Future[None]] = deque()
+        self._keepalive = peer.keepalive
+        self._key = key
+        self._pools = pools
+        self._leaving = leaving
+
+    @property
+    def open(self) -> int:
+        """Connections that stand or are being made."""
+        return self.dialing + len(self.standing)
+
+    def take(self) -> Connection | None:
+        """The idle connection used last, if it is still good."""
+        while self.idle:
+            connection, _ = self.idle.popitem()
+            if connection.usable():
+                return connection
+            connection.abort()
+        return None
+
+    async def turn(self) -> Connection | None:
+        """Wait until another request leaves a connection, or until there is room for a new one (`None`)."""
+        first = False
+        while True:
+            waiter = self.loop.create_future()
+            if first:
+                self.waiting.appendleft(waiter)
+            else:
+                self.waiting.append(waiter)
+            try:
+                await waiter
+            except BaseException:
+                if waiter in self.waiting:
+                    self.waiting.remove(waiter)
+                else:
+                    self._next()  # it was our turn, and we do not take it
+                raise
+            if (connection := self.take()) is not None:
+                return connection
+            if self.open < self.limit:
+                return None
+            first = True  # someone was faster: next time it is us
+
+    def tidy(self) -> None:
+        """Room may have come free; a pool without connections and requests goes away."""
+        self._next()
+        if not self.standing and not self.asking and self._pools.get(self._key) is self:
+            del self._pools[self._key]
+
+    def close(self) -> None:
+        """Close all connections."""
+        for connection in list(self.standing):
+            connection.abort()
+
+    def freed(self, connection: Connection) -> None:
+        """Keep a connection for the next request."""
+        if connection in self.standing:
+            self.idle[connection] = None
+            connection.expire_at(self.loop.time() + self._keepalive)
+            self._next()
+
+    def gone(self, connection: Connection) -> None:
+        """A connection carries nothing more: its place is free."""
+        if connection in self.standing:
+            self.standing.remove(connection)
+            self.idle.pop(connection, None)
+            self._leaving.add(connection)
+            self.tidy()
+
+    def lost(self, connection: Connection) -> None:
+        """Its socket is closed."""
+        self._leaving.discard(connection)
+
+    def _next(self) -> None:
+        while self.waiting and (self.idle or self.open < self.limit):
+            waiter = self.waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+
+def _parse(name: str, url: str) -> _Place:
+    match = _URL.fullmatch(url)
+    if match is None or (match[3] and not 0 < int(match[3]) < 65536):
+        raise InternalError(f"The URL of provider {name} is not a plain http:// or https:// URL: look at its base_url.")
+    scheme, authority, port, target = match.groups(default="")
+    host = authority.strip("[]").lower()
+    default = 443 if scheme == "https" else 80
+    literal = is_literal(host)
+    return _Place(
+        scheme=scheme, host=host, port=int(port or default),
+        target=target if target.startswith("/") else "/" + target,
+        authority=f"{authority}:{port}" if port and int(port) != default else authority,
+        literal=literal, named_by_owner=literal or host == "localhost",
+    )
+
+
+def _make_plan(peer: Peer, request: HttpRequest) -> _Plan:
+    """Build and check a request's head. The credential in it, as a digest, chooses the pool."""
+    place = _parse(peer.name, request.url)
+    credential = hashlib.blake2b(digest_size=16)
+    fields: list[str] = []
+    for field, value in request.headers:
+        lower = field.lower()
+        if lower in _OURS:
+            continue
+        if lower in _CREDENTIALS:
+            # An AWS signature is new for each request; what comes before it says whose it is.
+            whose = value.partition(", SignedHeaders")[0] if value.startswith("AWS4-") else value
+            credential.update(f"{lower}: {whose}\n".encode())
+        fields.append(f"{field}: {value}\r\n")
+    given = "".join(fields)
+    if (
+        _FIELDS.fullmatch(given) is None or given.count("\n") != len(fields)
+        or not (request.method.isascii() and request.method.isalpha())
+    ):
+        raise InternalError(f"A header for provider {peer.name} holds a character that HTTP does not allow.")
+    head = (
+        f"{request.method} {place.target} HTTP/1.1\r\nhost: {place.authority}\r\nuser-agent: ai-gateway\r\n"
+        f"accept-encoding: identity\r\n{given}"
+    ).encode("latin-1")
+    pool = (
+        peer.name, place.scheme, place.host, place.port, credential.digest(), peer.allow_private, peer.ca_file
+    )
+    length = b"content-length: 0\r\n" if request.method in ("POST", "PUT", "PATCH") else b""
+    return _Plan(peer, place, pool, head + b"content-length: ", head + length + b"\r\n")
+
+
+def _explain(peer: Peer, error: Exception) -> str:
+    """Why there is no connection, and what to look at; without the host, which the error's own text may hold."""
+    name = peer.name
+    match error:
+        case TimeoutError():
+            return f"Provider {name} accepted no connection within timeouts.connect, {peer.timeouts.connect:g} s."
+        case ConnectionRefusedError():
+            return f"Provider {name} refused the connection: is it running, and is the port in its base_url right?"
+        case ssl.SSLCertVerificationError() if error.verify_code in (62, 64):
+            return f"The certificate of provider {name} is for another host: look at its base_url."
+        case ssl.SSLCertVerificationError():
+            return (
+                f"The certificate of provider {name} is not trusted ({error.verify_message}): "
+                "give ca_file if an own authority signed it."
+            )
+        case ssl.SSLError():
+            return f"No TLS connection to provider {name} ({error.reason}): does its base_url need http:// instead?"
+        case OSError() if error.strerror and error.errno:
+            code = errno.errorcode.get(error.errno, error.errno)
+            return f"No connection to provider {name} ({code}): is the network up?"
+    return f"No connection to provider {name}: the other side ended it."
