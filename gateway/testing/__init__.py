@@ -1,61 +1,31 @@
-"""The public test kit for plugin authors: build an exchange, stream an answer through a guardrail.
+"""The public test kit for plugin authors.
 
-Beside it: `upstream.py` (a fake upstream with faults), `contract.py` (suites that a plugin passes by subclassing),
-`fixtures.py` (loaded by pytest as soon as the gateway is installed).
+`exchange()` and `caller()` build what a hook gets; `answered()` streams an answer through a guardrail;
+`FakeUpstream` is a provider that answers, or fails as told; `contract.py` has suites that a plugin passes by
+subclassing. pytest loads `fixtures.py` as soon as the gateway is installed, hence names are loaded at first use.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING
 
-import msgspec
+if TYPE_CHECKING:
+    from gateway.testing.behaviour import Behaviour
+    from gateway.testing.contract import GuardrailContract, ProviderContract, SinkContract
+    from gateway.testing.exchanges import answered, answering, caller, exchange
+    from gateway.testing.upstream import FakeUpstream, Received
 
-from gateway.dialects.openai_chat import Chat
-from gateway.dialects.openai_completions import Completions
-from gateway.dialects.openai_embeddings import Embeddings
-from gateway.events import Finish, Text
-from gateway.exchange import Caller, Exchange, Level
-from gateway.guard import GuardStage
-from gateway.hookspecs import Guardrail
+__all__ = [
+    "Behaviour", "FakeUpstream", "GuardrailContract", "ProviderContract", "Received", "SinkContract", "answered",
+    "answering", "caller", "exchange",
+]  # fmt: skip
 
-_DIALECTS = {"chat.completions": Chat, "completions": Completions, "embeddings": Embeddings}
-
-
-def caller(**limits: Any) -> Caller:  # noqa: ANN401
-    """A caller with one tenant and one key; `limits` are fields of the key's `Level`."""
-    levels = (Level("tenant", "tenant-1", "Default"), Level("key", "key-1", "Test key", **limits))
-    return Caller(tenant="tenant-1", key="key-1", key_name="Test key", levels=levels)
+_HOMES = ("exchanges", "behaviour", "upstream", "contract")
 
 
-def exchange(
-    text: str = "Hello", *, endpoint: str = "chat.completions", headers: Mapping[str, str] | None = None,
-    body: Mapping[str, Any] | None = None, **fields: Any,  # noqa: ANN401
-) -> Exchange:
-    """An exchange as `pre_request` sees it: decoded, with a caller.
-
-    The request asks `demo-small` about `text`; `fields` are added to its body, `body` replaces it.
-    """
-    asked: dict[str, Any] = {"model": "demo-small"}
-    if endpoint == "chat.completions":
-        asked["messages"] = [{"role": "user", "content": text}]
-    else:
-        asked["prompt" if endpoint == "completions" else "input"] = text
-    asked = dict(body) if body is not None else {**asked, **fields}
-    dialect = _DIALECTS[endpoint]()
-    made = Exchange("req-test", endpoint, dialect, dict(headers or {}), started_ms=1_750_000_000_000)
-    made.caller = caller()
-    made.request = dialect.decode(msgspec.json.encode(asked), asked)
-    return made
-
-
-async def answered(guardrail: Guardrail, pieces: Iterable[str], exchange: Exchange) -> list[str]:
-    """What a client gets of an answer that streams in `pieces`, under this guardrail: what left at each step.
-
-    The last two items are what left at the answer's finish and at the end of the stream. Raises
-    `ContentBlocked` for a block.
-    """
-    checks = await GuardStage("guardrail", guardrail).post_response(exchange)
-    if checks is None:
-        return list(pieces)
-    steps = [await checks.feed(Text(piece)) for piece in pieces]
-    steps += [await checks.feed(Finish("stop")), await checks.flush()]
-    return ["".join(event.text for event in step if isinstance(event, Text)) for step in steps]
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        for home in _HOMES:
+            found = vars(importlib.import_module(f"gateway.testing.{home}"))
+            if name in found:
+                return found[name]
+    raise AttributeError(f"module `gateway.testing` has no name `{name}`")

@@ -1,0 +1,67 @@
+"""Exchanges for plugin tests: made as the pipeline makes them, and an answer that streams through a guardrail."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from gateway.dialects.openai_chat import Chat
+from gateway.dialects.openai_completions import Completions
+from gateway.dialects.openai_embeddings import Embeddings
+from gateway.events import Event, Finish, Text
+from gateway.exchange import Caller, Exchange, Level
+from gateway.guard import GuardStage
+from gateway.hookspecs import Dialect, Guardrail
+
+_DIALECTS: dict[str, Callable[[], Dialect]] = {
+    "chat.completions": Chat, "completions": Completions, "embeddings": Embeddings,
+}
+
+
+def caller(**limits: Any) -> Caller:  # noqa: ANN401
+    """A caller with one tenant and one key; `limits` are fields of the key's `Level`."""
+    levels = (Level("tenant", "tenant-1", "Default"), Level("key", "key-1", "Test key", **limits))
+    return Caller(tenant="tenant-1", key="key-1", key_name="Test key", levels=levels)
+
+
+def exchange(
+    text: str = "Hello", *, endpoint: str = "chat.completions", headers: Mapping[str, str] | None = None,
+    body: Mapping[str, Any] | None = None, **fields: Any,  # noqa: ANN401
+) -> Exchange:
+    """An exchange as `pre_request` sees it: decoded, with a caller.
+
+    The request asks `demo-small` about `text`; `fields` are added to its body, `body` replaces it.
+    """
+    asked: dict[str, Any] = {"model": "demo-small"}
+    if endpoint == "chat.completions":
+        asked["messages"] = [{"role": "user", "content": text}]
+    else:
+        asked["prompt" if endpoint == "completions" else "input"] = text
+    asked = dict(body) if body is not None else {**asked, **fields}
+    dialect = _DIALECTS[endpoint]()
+    made = Exchange("req-test", endpoint, dialect, dict(headers or {}), started_ms=1_750_000_000_000)
+    made.caller = caller()
+    made.request = dialect.decode(msgspec.json.encode(asked), asked)
+    return made
+
+
+async def answered(guardrail: Guardrail, pieces: Iterable[str], exchange: Exchange) -> list[str]:
+    """What a client gets of an answer that streams in `pieces`, under this guardrail: what left at each step.
+
+    The last two items are what left at the answer's finish and at the end of the stream. Raises
+    `ContentBlocked` for a block.
+    """
+    return [text async for text in answering(guardrail, pieces, exchange)]
+
+
+async def answering(guardrail: Guardrail, pieces: Iterable[str], exchange: Exchange) -> AsyncIterator[str]:
+    """The same step by step, for what left before a block."""
+    checks = await GuardStage("guardrail", guardrail).post_response(exchange)
+    events: list[Event] = [*map(Text, pieces), Finish("stop")]
+    for event in events:
+        yield _said([event] if checks is None else await checks.feed(event))
+    yield _said([] if checks is None else await checks.flush())
+
+
+def _said(events: Iterable[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Text))
