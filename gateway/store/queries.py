@@ -63,12 +63,11 @@ class Queries:
         self, tenant: str | None = None, *, limit: int = 100, cursor: str | None = None
     ) -> Page[KeyRecord]:
         """See `Accounts.list_keys`."""
-        created, key_id = _cursor(cursor, newest=True)
         limit = _limit(limit)
+        scope = "" if tenant is None else "k.tenant_id = $4 AND "
         rows = await self._lookups.rows(
-            f"{SELECT_KEY} WHERE ($1 IS NULL OR k.tenant_id = $1) AND (k.created, k.id) < ($2, $3) "
-            "ORDER BY k.created DESC, k.id DESC LIMIT $4",
-            tenant, created, key_id, limit + 1,
+            f"{SELECT_KEY} WHERE {scope}(k.created, k.id) < ($1, $2) ORDER BY k.created DESC, k.id DESC LIMIT $3",
+            *_cursor(cursor, newest=True), limit + 1, *(() if tenant is None else (tenant,)),
         )  # fmt: skip
         items = tuple(key_record(row) for row in rows[:limit])
         return Page(items, f"{items[-1].created}:{items[-1].id}" if len(rows) > limit else None)
@@ -140,14 +139,16 @@ class Queries:
     ) -> Page[LedgerRow]:
         """See `LedgerStore.usage_rows`."""
         limit = _limit(limit)
-        where, args = _where(start_ms, end_ms, tenant=tenant)
+        after_ms, after_id = _cursor(cursor, newest=False)
+        # From the cursor's time on, not from the start: or each page would walk over all pages before it.
+        where, args = _where(max(start_ms, after_ms), end_ms, tenant=tenant)
         n = len(args)
         rows = await self._reports.rows(
             f"SELECT {', '.join(ledger.COLUMNS)} FROM exchanges WHERE {where} "
             f"AND (ts_ms, id) > (${n + 1}, ${n + 2}) ORDER BY ts_ms, id LIMIT ${n + 3}",
-            *args, *_cursor(cursor, newest=False), limit + 1,
+            *args, after_ms, after_id, limit + 1,
         )  # fmt: skip
-        attempts = await self._attempts([row[0] for row in rows[:limit]])
+        attempts = await self._attempts([row[0] for row in rows[:limit]]) if rows else {}
         items = tuple(ledger.from_values(row, attempts.get(row[0], [])) for row in rows[:limit])
         return Page(items, f"{items[-1].ts_ms}:{items[-1].id}" if len(rows) > limit else None)
 

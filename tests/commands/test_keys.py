@@ -43,7 +43,9 @@ def stored(data_dir: Path, key_id: str):
 
 
 @pytest.fixture
-def data_dir(tmp_path):
+def data_dir(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # away from any configuration that is found by itself
+    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
     return tmp_path / "data"
 
 
@@ -178,7 +180,8 @@ def test_the_configuration_names_directory_and_secret(tmp_path, data_dir, monkey
     key_id, presented = format_.parse(key)
     assert stored(data_dir, key_id).digest == format_.digest(format_.pepper(secret.encode()), presented)
     file.write_text("data_dri: x\n")
-    result = CliRunner().invoke(keys, ["list"], env={"GATEWAY_CONFIG": str(file)})
+    monkeypatch.setenv("GATEWAY_CONFIG", str(file))
+    result = CliRunner().invoke(keys, ["list"])
     assert result.exit_code == 1
     assert "data_dri" in result.output
 

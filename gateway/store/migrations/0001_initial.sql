@@ -48,7 +48,9 @@ CREATE TABLE api_keys (
   FOREIGN KEY (tenant_id, owner_id) REFERENCES users (tenant_id, id)
 );
 
-CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, created);
+CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, created, id);
+
+CREATE INDEX api_keys_by_time ON api_keys (created, id);
 
 -- The ledger keeps ids as text without references: a record of money outlives what it names.
 CREATE TABLE exchanges (

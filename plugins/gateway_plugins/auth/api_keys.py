@@ -19,17 +19,15 @@ import msgspec
 import structlog
 from msgspec import Meta
 
+from gateway import Caller, GatewayError, Level, Unauthenticated, hookimpl
 from gateway.accounts import keys
 from gateway.accounts.records import KeyRecord, KeyState, Limits, state
 from gateway.clock import now_ms
-from gateway.errors import GatewayError, Unauthenticated
-from gateway.exchange import Caller, Level
-from gateway.hookspecs import hookimpl
 from gateway.secrets import derive
 from gateway.tasks import Tasks
 
 if TYPE_CHECKING:
-    from gateway.runtime import Gateway
+    from gateway import Gateway
 
 _WRONG: Final = "Incorrect API key provided."
 _TWO: Final = "Two different credentials were sent. Send one API key, in one header."
