@@ -27,6 +27,8 @@ RenderError = Callable[[GatewayError, str], tuple[int, Mapping[str, str], bytes]
 
 # Files that the process needs beside its client connections and one upstream connection for each of them.
 _RESERVED_FILES = 64
+# asyncio tries this many accepts at a time (and logs each that fails); the kernel may queue more.
+_ACCEPTS = 64
 _BACKLOG = 1024
 
 
@@ -76,7 +78,8 @@ class HttpServer:
                 self._log.few_files(self._max_connections, self.settings.max_connections)
         if loop.get_exception_handler() is None:
             loop.set_exception_handler(self._log.loop_failure)
-        self._listeners.append(await loop.create_server(self._library, sock=sock, backlog=_BACKLOG))
+        self._listeners.append(await loop.create_server(self._library, sock=sock, backlog=_ACCEPTS))
+        sock.listen(_BACKLOG)
 
     async def stop(self) -> None:
         """Accept no more. Idle connections are closed, busy ones end with their answer, which says so."""

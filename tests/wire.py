@@ -4,6 +4,7 @@ import asyncio
 import functools
 import inspect
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -94,6 +95,30 @@ class Client:
         elif "content-length" in headers:
             body = await self.reader.readexactly(int(headers["content-length"]))
         return int(first.split()[1]), headers, body
+
+
+class Endless:
+    """Serves without an end, and remembers how it was ended."""
+
+    def __init__(self, *, stream: bool = False, read: bool = False) -> None:
+        self.running = asyncio.Event()
+        self.cancelled: float | None = None
+        self._stream = stream
+        self._read = read
+
+    async def __call__(self, incoming: Incoming) -> Answer:
+        try:
+            if self._stream:
+                await incoming.start(200, {"content-type": "text/event-stream"})
+                await incoming.write(b"data: 1\n\n")
+            self.running.set()
+            if self._read:
+                await incoming.body(1 << 20)
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled = time.monotonic()
+            raise
+        return incoming.reply(200, {}, b"")
 
 
 @asynccontextmanager
