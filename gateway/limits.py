@@ -42,7 +42,10 @@ def show(exchange: Exchange, unit: str, outcome: Granted | Refused) -> None:
     if isinstance(outcome, Refused):
         tightest = outcome.standings[outcome.index]
     else:
-        tightest = min(outcome.standings, key=lambda standing: standing.remaining)
+        tightest = outcome.standings[0]
+        for standing in outcome.standings[1:]:
+            if standing.remaining < tightest.remaining:
+                tightest = standing
     exchange.internal.setdefault("standings", {})[unit] = RateStanding(
         unit, tightest.limit, tightest.remaining, tightest.reset
     )

@@ -10,9 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.events import Usage
 from gateway.exchange import Level, Price
-from gateway.money.cost import cost_nano
 from gateway.shared_state import Ask
 
 NO_LIMIT = 1 << 60  # nano-dollars: counted all the same, for a limit that is set later in the month
@@ -75,9 +73,8 @@ def resets_at(period: Literal["daily", "monthly"], now_ms: int) -> datetime:
 
 def upper_cost(price: Price, input_tokens: int, output_tokens: int) -> int:
     """The most that so many tokens can cost: input at the dearest of its rates."""
-    dearest = max(price.input, price.cached, price.cache_write)
-    bound = Price(dearest, price.output, dearest, dearest, price.version)
-    return cost_nano(bound, Usage(input=input_tokens, output=output_tokens))
+    pico = input_tokens * _dearest_input(price) + output_tokens * price.output
+    return (pico + 500) // 1000
 
 
 def affordable_output(price: Price, input_tokens: int, choices: int, available: int) -> int:
@@ -87,6 +84,10 @@ def affordable_output(price: Price, input_tokens: int, choices: int, available: 
     per_token = price.output * choices
     if per_token == 0:
         return NO_LIMIT
-    left = available * 1000 - input_tokens * max(price.input, price.cached, price.cache_write)
+    left = available * 1000 - input_tokens * _dearest_input(price)
     # Half up: a sum that ends in less than half a nano-dollar is rounded down.
     return max(0, left + 499) // per_token
+
+
+def _dearest_input(price: Price) -> int:
+    return max(price.input, price.cached, price.cache_write)

@@ -48,7 +48,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     @property
     def remaining(self) -> int:
         """What is left, never below 0."""
-        return max(0, self.limit - self.used)
+        return self.limit - self.used if self.used < self.limit else 0
 
 
 class Granted(msgspec.Struct, frozen=True):

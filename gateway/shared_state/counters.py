@@ -35,49 +35,47 @@ class Rows(Protocol):
     def __delitem__(self, name: str, /) -> None: ...
 
 
-def check(hold: str, asks: Sequence[Ask]) -> None:
-    """Raise `ValueError` for asks that no store can take: a mistake of the caller, not of traffic."""
-    if len(asks) > 1 and len({ask.key for ask in asks}) != len(asks):
-        raise ValueError(f"hold {hold!r} asks twice for one key: {', '.join(ask.key for ask in asks)}")
-    for ask in asks:
-        if ask.amount < 0:
-            raise ValueError(f"hold {hold!r} asks for a negative amount of {ask.key}: {ask.amount}")
-        if not hold and ask.kind != "window":
-            raise ValueError(f"{ask.key} is a {ask.kind}: it needs a hold to be given back by")
+def take(rows: Rows, hold: str, asks: Sequence[Ask], now: int) -> tuple[Granted | Refused, tuple[Entry, ...]]:
+    """Take all asks or none; the entries are for `settle`. Nothing is written when it is refused.
 
-
-def take(rows: Rows, asks: Sequence[Ask], now: int) -> tuple[Granted | Refused, tuple[Entry, ...]]:
-    """Take all asks or none; the entries are for `settle`. Nothing is written when it is refused."""
-    loaded = []
+    Raises `ValueError` for asks that make no sense: a mistake of the caller, not of traffic.
+    """
+    loaded = {}
     for ask in asks:
+        if ask.amount < 0 or (not hold and ask.kind != "window"):
+            raise ValueError(f"{ask} is negative, or needs a hold by which it is given back")
         name, row, used = _load(rows, ask, now)
         total = used + ask.amount
         if total > ask.limit or total > MOST:
             return _refused(asks, [_load(rows, each, now) for each in asks], now), ()
-        loaded.append((ask, name, row, total))
-    result = []
+        loaded[ask.key] = (ask, name, row, total)
+    if len(loaded) != len(asks):
+        raise ValueError(f"hold {hold!r} asks twice for one key: {', '.join(ask.key for ask in asks)}")
+    after = []
     entries = []
-    for ask, name, row, total in loaded:
+    for ask, name, row, total in loaded.values():
         step = _add(row, ask, now)
         rows[name] = row
         entries.append((name, step, ask.amount))
         reset = ((row[-2] + _STEPS + 1) * row[0] - now) / _SECOND if step and len(row) > 2 else 0.0
-        result.append(Standing(ask.key, ask.limit, total, reset))
-    return Granted(tuple(result)), tuple(entries)
+        after.append(Standing(ask.key, ask.limit, total, reset))
+    return Granted(tuple(after)), tuple(entries)
 
 
 def settle(rows: Rows, entries: Sequence[Entry], actual: Mapping[str, int], now: int) -> None:
     """Give back what a hold took, and count what was really used."""
     for name, step, amount in entries:
         used = actual.get(name[1:])
+        if used is not None and used < 0:
+            used = 0
         kind = name[0]
         if kind == "w":
             if used is not None and used != amount:
-                _correct(rows, name, step, min(max(used, 0), MOST_IN_WINDOW) - amount, now)
+                _correct(rows, name, step, min(used, MOST_IN_WINDOW) - amount, now)
         elif kind == "l":
             _give_back(rows, name, amount)
         else:
-            _spend(rows, name, max(used or 0, 0), amount, now)
+            _spend(rows, name, used or 0, amount, now)
 
 
 def charge(rows: Rows, asks: Sequence[Ask], now: int) -> None:
@@ -116,10 +114,10 @@ def _load(rows: Rows, ask: Ask, now: int) -> tuple[str, Row, int]:
     name = kind[0] + ask.key
     row = rows.get(name)
     if kind == "window":
-        if row is not None:
-            if len(row) > 2 and row[2] < now // row[0] - _STEPS:
+        if row is not None and len(row) > 2:
+            if row[2] < now // row[0] - _STEPS:
                 _expire(row, now)
-            if len(row) > 2:
+            if row[1]:
                 return name, row, row[1]
         return name, [max(1, -int(-ask.span * _SECOND // _STEPS)), 0], 0
     if kind == "lease":
@@ -169,7 +167,6 @@ def _count(row: Row, step: int, amount: int) -> None:
     while at > 0 and row[at] > step:
         at -= 2
     if at > 0 and row[at] == step:
-        amount = max(amount, -row[at + 1])
         row[1] += amount
         row[at + 1] += amount
         if row[at + 1] == 0:
@@ -183,7 +180,6 @@ def _correct(rows: Rows, name: str, step: int, difference: int, now: int) -> Non
     row = rows.get(name)
     if row is None:  # it was empty and is forgotten
         return
-    _expire(row, now)
     if step >= now // row[0] - _STEPS:
         _count(row, step, difference)
         rows[name] = row
@@ -204,8 +200,10 @@ def _spend(rows: Rows, name: str, used: int, amount: int, now: int) -> None:
     row = rows.get(name)
     if row is None:
         row = [0, 0, 0, now]
-    row[0] = min(row[0] + used, MOST)
-    row[1] = max(0, row[1] - amount)
+    row[0] += used
+    if row[0] > MOST:
+        row[0] = MOST
+    row[1] -= amount
     row[3] = now
     rows[name] = row
 

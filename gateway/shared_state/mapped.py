@@ -32,7 +32,7 @@ _MAX_WORKERS = 512
 _LOCK_BYTES = 64 * _MAX_WORKERS + 8192
 
 
-class StateFull(RuntimeError):  # noqa: N818 - named for what is so, as the error tree is
+class StateFull(RuntimeError):
     """The mapped file has no room for more counters or holds."""
 
 
@@ -67,14 +67,13 @@ class MappedState:
 
     async def take(self, hold: str, asks: Sequence[Ask]) -> Granted | Refused:
         """Take all asks in one atomic step, or none."""
-        counters.check(hold, asks)
         self._check_room()
         name = _hold_name(self.owner, hold)
         txn = self._env.begin(write=True)
         try:
             if hold and txn.get(name) is not None:
                 raise ValueError(f"hold {hold!r} is open already")
-            outcome, entries = counters.take(_Rows(txn), asks, self._clock())
+            outcome, entries = counters.take(_Rows(txn), hold, asks, self._clock())
             if type(outcome) is Refused:
                 return outcome
             if hold:

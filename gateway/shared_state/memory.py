@@ -21,10 +21,9 @@ class MemoryState:
 
     async def take(self, hold: str, asks: Sequence[Ask]) -> Granted | Refused:
         """Take all asks in one atomic step, or none."""
-        counters.check(hold, asks)
         if hold in self._holds:
             raise ValueError(f"hold {hold!r} is open already")
-        outcome, entries = counters.take(self._rows, asks, self._clock())
+        outcome, entries = counters.take(self._rows, hold, asks, self._clock())
         if hold and type(outcome) is Granted:
             self._holds[hold] = entries
         return outcome

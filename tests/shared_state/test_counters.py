@@ -11,7 +11,7 @@ START = 5_000 * SECOND
 
 
 def take(rows: dict, now: int, *asks: Ask):
-    return counters.take(rows, asks, now)
+    return counters.take(rows, "hold", asks, now)
 
 
 def test_a_window_admits_exactly_its_limit():
@@ -153,8 +153,10 @@ def test_a_budget_is_forgotten_only_when_it_is_past_its_keep_and_nothing_is_rese
     ],
 )
 def test_asks_that_make_no_sense_are_errors(hold, asks):
+    rows: dict = {}
     with pytest.raises(ValueError, match="k"):
-        counters.check(hold, asks)
+        counters.take(rows, hold, asks, START)
+    assert rows == {}
 
 
 @given(
