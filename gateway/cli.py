@@ -22,7 +22,7 @@ COMMANDS = MappingProxyType({
     "explain": "Say what would happen to a request, without sending it.",
     "schema": "Print the JSON Schema of the configuration file, for editors.",
     "keys": "API keys: create, list, revoke.",
-    "usage": "What was used and what it cost: summary, export.",
+    "usage": "Usage and cost: summary, export.",
 })
 
 

@@ -18,8 +18,7 @@ _OPTIONS = ("wrapper", "hookwrapper", "tryfirst", "trylast", "specname")
 def mistakes(plugin: object, role: str) -> list[str]:
     """Everything in which `plugin` breaks the contract, as texts for its author."""
     found = [text for name, method in _methods(type(plugin)) for text in _method_mistakes(name, method)]
-    found += _role_mistakes(plugin, role)
-    return found or _as_pluggy_sees(plugin)
+    return found or list(_role_mistakes(plugin, role)) or _as_pluggy_sees(plugin)
 
 
 def _methods(cls: type) -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -72,7 +71,7 @@ def _role_mistakes(plugin: object, role: str) -> Iterator[str]:
 def _missing(plugin: object, protocol: type) -> str:
     names = {*getattr(protocol, "__annotations__", {}), *vars(protocol)}
     wanted = sorted(name for name in names if not name.startswith("_"))
-    return " and ".join(f"`{name}`" for name in wanted if not hasattr(plugin, name))
+    return ", ".join(f"`{name}`" for name in wanted if not hasattr(plugin, name))
 
 
 def _as_pluggy_sees(plugin: object) -> list[str]:

@@ -22,7 +22,9 @@ class Problem(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{where}: {self.path}: {self.text}"
+        whole = f"{where}: {self.path}: {self.text}"
+        # One problem, one line, whatever a key or a plugin's error text holds.
+        return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in whole)
 
 
 class ConfigError(Exception):

@@ -29,12 +29,18 @@ def test_unknown_fields_are_refused_at_every_depth():
 @pytest.mark.parametrize(
     "tree",
     [
-        {"server": {"port": 65536}}, {"server": {"workers": 0}}, {"timeouts": {"idle": 0}}, {"secret": "short"},
-        {"timeouts": {"idle": float("nan")}}, {"max_attempts": 4}, {"models": [{"name": "a", "targets": []}]},
-        {"providers": [{"name": "with space", "use": "x"}]}, {"prices": [{"model": "a/b", "input": "1e3", "output": "1"}]},
+        {"server": {"port": 65536}},
+        {"server": {"workers": 0}},
+        {"timeouts": {"idle": 0}},
+        {"secret": "short"},
+        {"timeouts": {"idle": float("nan")}},
+        {"max_attempts": 4},
+        {"models": [{"name": "a", "targets": []}]},
+        {"providers": [{"name": "with space", "use": "x"}]},
+        {"prices": [{"model": "a/b", "input": "1e3", "output": "1"}]},
         {"prices": [{"model": "a/b", "input": 1, "output": "1"}]},
     ],
-)  # fmt: skip
+)
 def test_values_out_of_range_are_refused(tree):
     with pytest.raises(msgspec.ValidationError):
         decode(tree)
@@ -43,4 +49,6 @@ def test_values_out_of_range_are_refused(tree):
 def test_the_example_file_decodes():
     """`config.example.yaml` is right with nothing set in the environment."""
     config = parse((ROOT / "config.example.yaml").read_bytes(), "config.example.yaml", {})
-    assert config.providers and config.models and config.plugins
+    assert config.providers
+    assert config.models
+    assert config.plugins

@@ -22,8 +22,11 @@ def test_variables_defaults_and_escapes(text, result):
 
 def test_it_is_noted_what_came_from_outside():
     whole, part = fill("${A}", {"A": "secret"}), fill("key ${A}", {"A": "secret"})
-    assert isinstance(whole, Filled) and whole.whole and whole.values == ("secret",)
-    assert isinstance(part, Filled) and not part.whole
+    assert isinstance(whole, Filled)
+    assert whole.whole
+    assert whole.values == ("secret",)
+    assert isinstance(part, Filled)
+    assert not part.whole
     assert type(fill("$$x", {})) is str
     assert hidden("bad: 'secret'", part) == "bad: '***'"
 
