@@ -1,0 +1,67 @@
+"""Where a command finds the gateway's data: the options `--config` and `--data-dir`, and the store there."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from gateway.config import Config
+from gateway.configfile import ConfigError, load
+from gateway.errors import GatewayError
+from gateway.store import Store
+from gateway.store.owner import open_store
+from gateway.store.sqlite import DATABASE
+
+T = TypeVar("T")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A configuration and its data directory."""
+
+    config: Config
+    data_dir: Path
+
+    def run(self, work: Callable[[Store], Awaitable[T]]) -> T:
+        """Run `work` with the store of this place; its errors become the command's."""
+
+        async def with_store() -> T:
+            store = await open_store(self.data_dir)
+            try:
+                return await work(store)
+            finally:
+                await store.close()
+
+        if not (self.data_dir / DATABASE).exists():
+            raise click.ClickException(
+                f"{self.data_dir} holds no gateway's data. Start the gateway once, or name its directory with "
+                "--data-dir, or its configuration with --config."
+            )
+        try:
+            return asyncio.run(with_store())
+        except GatewayError as error:
+            raise click.ClickException(error.message) from error
+
+
+def at_place(command: Command) -> Command:
+    """Adds the two options to a command, which gets them as its first argument, a `Place`."""
+
+    def place(config: Path | None, data_dir: Path | None, **options: object) -> object:
+        try:
+            loaded = Config() if config is None else load(config).config
+        except ConfigError as error:
+            raise click.ClickException(str(error)) from error
+        return command(Place(loaded, data_dir or Path(loaded.data_dir)), **options)
+
+    place.__name__, place.__doc__ = command.__name__, command.__doc__
+    place.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    path = click.Path(path_type=Path)
+    for option in (
+        click.option("--data-dir", type=path, help="The gateway's data directory, instead of the configuration's."),
+        click.option("--config", type=path, envvar="GATEWAY_CONFIG", help="The gateway's configuration file."),
+    ):
+        place = option(place)
+    return place  # type: ignore[return-value]

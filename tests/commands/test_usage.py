@@ -1,0 +1,133 @@
+"""`gateway usage`: sums and exports agree with the ledger, to the nano-dollar."""
+
+import asyncio
+import csv
+import io
+import tracemalloc
+from decimal import Decimal
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from gateway.clock import now_ms
+from gateway.commands.usage import usage
+from gateway.money.ledger import AttemptRow, LedgerRow
+from gateway.store.sqlite import SqliteStore
+
+HOUR = 3_600_000
+
+
+def row(number, **fields):
+    """A row of an hour ago."""
+    made = {"ts_ms": now_ms() - HOUR + number, "tenant": "acme", "key": "k1", "model": "small", "provider": "demo"}
+    return LedgerRow(id=f"r{number:06d}", **{**made, **fields})
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def fill(data_dir):
+    def fill(rows):
+        async def append():
+            store = await SqliteStore.open(data_dir)
+            for start in range(0, len(rows), 500):
+                await store.append("j", start + 1, rows[start:start + 500])
+            await store.close()
+
+        asyncio.run(append())
+
+    return fill
+
+
+@pytest.fixture
+def run(data_dir):
+    def run(*args, fails=False):
+        result = CliRunner().invoke(usage, [*args, "--data-dir", str(data_dir)])
+        assert (result.exit_code != 0) == fails, result.output
+        return result.output if fails else result.stdout_bytes.decode()
+
+    return run
+
+
+def test_a_summary_adds_up_tokens_and_exact_cost(run, fill):
+    fill([row(1, input=10, output=5, cost=1), row(2, input=1, cost=999_999_999), row(3, outcome="refused")])
+    [all_together] = msgspec.json.decode(run("summary", "--json"))
+    assert all_together["cost"] == "1"
+    assert [all_together[k] for k in ("requests", "succeeded", "input", "output")] == [3, 2, 11, 5]
+
+
+@pytest.mark.parametrize("by", ["model", "provider", "key", "tenant", "day"])
+def test_a_summary_by_anything_adds_up_to_the_same(run, fill, by):
+    fill([row(n, cost=n, model=f"m{n % 3}", key=f"k{n % 2}", tenant=f"t{n % 4}") for n in range(1, 20)])
+    groups = msgspec.json.decode(run("summary", "--by", by, "--json"))
+    assert sum(Decimal(group["cost"]) for group in groups) == Decimal(sum(range(1, 20))) / 10**9
+    assert sum(group["requests"] for group in groups) == 19
+
+
+def test_a_summary_for_people_is_a_table_that_names_what_is_unsure(run, fill):
+    fill([row(1, cost=2_500_000, estimated=True), row(2, model="x\ny", unpriced=True)])
+    lines = run("summary", "--by", "model").splitlines()
+    assert lines[0].split() == ["MODEL", "REQUESTS", "OK", "INPUT", "CACHED", "OUTPUT", "DOLLARS", "NOTES"]
+    assert "0.0025" in lines[1]
+    assert "1 estimated" in lines[1]
+    assert lines[2].startswith("x?y")
+    assert "1 unpriced" in lines[2]
+
+
+def test_since_and_until_cut_and_only_the_asked_tenant_counts(run, fill):
+    fill([row(1), row(2, tenant="other"), row(3, ts_ms=now_ms() - 50 * HOUR)])
+    count = lambda *args: sum(g["requests"] for g in msgspec.json.decode(run("summary", "--json", *args)))  # noqa: E731
+    assert count("--since", "2h") == 2
+    assert count("--since", "3d") == 3
+    assert count("--since", "3d", "--until", "1d") == 1
+    assert count("--since", "2020-01-01", "--tenant", "acme") == 2
+
+
+def test_a_moment_that_is_none_is_refused_by_name(run, fill):
+    fill([])
+    assert "yesterday" in run("summary", "--since", "yesterday", fails=True)
+
+
+def test_without_data_the_command_says_what_to_do(run):
+    assert "--data-dir" in run("summary", fails=True)
+
+
+def test_an_export_as_json_lines_holds_every_field_and_attempt(run, fill):
+    attempt = AttemptRow("demo", "m", "upstream_error", status=502, cost=3)
+    fill([row(1, cost=1_500_000_000, attempts=(attempt,), error="x"), row(2)])
+    first, second = (msgspec.json.decode(line) for line in run("export", "--format", "jsonl").splitlines())
+    assert (first["id"], first["cost"], first["error"]) == ("r000001", "1.5", "x")
+    assert (first["attempts"][0]["status"], first["attempts"][0]["cost"]) == (502, "0.000000003")
+    assert second["attempts"] == []
+    assert first["time"].endswith("+00:00")
+
+
+def test_an_export_as_csv_is_safe_to_open_in_a_spreadsheet(run, fill):
+    evil = ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "a,\"b\"\nc"]
+    fill([row(n, model=text, cost=10**9 + n) for n, text in enumerate(evil)])
+    rows = list(csv.DictReader(io.StringIO(run("export"))))
+    assert [r["model"] for r in rows] == ["'" + text for text in evil[:5]] + [evil[5]]
+    assert [r["cost_dollars"] for r in rows][:2] == ["1", "1.000000001"]
+    assert {r["attempts"] for r in rows} == {"0"}
+
+
+def test_an_export_goes_into_a_file(run, fill, tmp_path):
+    fill([row(1)])
+    run("export", "--output", str(tmp_path / "out.csv"))
+    assert (tmp_path / "out.csv").read_text().count("\n") == 2
+
+
+def test_the_memory_of_an_export_does_not_grow_with_its_size(run, fill, tmp_path):
+    fill([row(n, key_name="x" * 100) for n in range(6000)])
+    tracemalloc.start()
+    run("export", "--format", "jsonl", "--output", str(tmp_path / "out.jsonl"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    size = (tmp_path / "out.jsonl").stat().st_size
+    assert (tmp_path / "out.jsonl").read_bytes().count(b"\n") == 6000
+    assert size > 3_000_000
+    assert peak < size
