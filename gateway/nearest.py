@@ -5,7 +5,7 @@ import heapq
 from collections.abc import Iterable
 
 LONGEST = 128  # a client's made-up name may be megabytes long; comparing costs length times length
-_CANDIDATES = 16
+_CANDIDATES = 8
 _SAMPLE = 12
 
 
