@@ -181,12 +181,15 @@ class _Voice:
         self._cleared = 0       # characters at the front of the held events that are judged for good
         self._seen = ""         # the end of the judged text, for patterns that look back
         self._fresh = ""        # the rest of the held events: not judged, or in doubt
-        self._second_look = 0   # how long `_fresh` must be before a block in doubt is looked at again
+        self._new: list[str] = []  # the end of that rest, not yet joined to it: long answers are joined once
+        self._length = 0        # of both
+        self._second_look = 0   # the length at which a block in doubt is looked at again
 
     def hear(self, held: _Held) -> None:
         """Take the next piece."""
         self._held.append(held)
-        self._fresh += held.text
+        self._new.append(held.text)
+        self._length += len(held.text)
 
     async def judge(self, *, ended: bool = False) -> None:
         """Judge what can be judged, replace what is redacted, free the events that are judged to their end.
@@ -194,13 +197,15 @@ class _Voice:
         While the text goes on, its last `hold_back` characters stay in doubt: a match there may grow or vanish.
         So a redaction counts when that many characters follow it, and a block when that many more were seen.
         """
-        if self._fresh and (ended or self._worth_judging()):
+        if self._length and (ended or self._worth_judging()):
+            self._fresh = "".join((self._fresh, *self._new))
+            self._new.clear()
             redactions = await self._redactions(final=ended or self._second_look > 0)
             if redactions is None:
-                self._second_look = len(self._fresh) + self._reach
+                self._second_look = self._length + self._reach
                 return
             self._second_look = 0
-            self._clear(redactions, len(self._fresh) - (0 if ended else self._reach))
+            self._clear(redactions, self._length - (0 if ended else self._reach))
         while self._held and len(self._held[0].text) <= self._cleared:
             held = self._held.popleft()
             self._cleared -= len(held.text)
@@ -221,32 +226,42 @@ class _Voice:
 
     def _worth_judging(self) -> bool:
         """Could an event leave after a verdict?"""
-        limit = len(self._fresh) - self._reach
-        return self._reach > 0 and limit > 0 and len(self._fresh) >= self._second_look \
-            and self._cleared + limit >= len(self._held[0].text)
+        if self._reach == 0 or self._length < self._second_look:
+            return False
+        limit = self._length - self._reach
+        return limit > 0 and self._cleared + limit >= len(self._held[0].text)
 
     def _clear(self, redactions: Sequence[Redaction], limit: int) -> None:
         """Judge the fresh text for good, up to `limit` or to the first redaction that is still in doubt."""
         limit = next((min(limit, r.start) for r in redactions if r.end > limit), limit)
         done = [r for r in redactions if r.end <= limit]
-        for redaction in reversed(done):
-            self._replace(self._cleared + redaction.start, self._cleared + redaction.end, redaction.text)
+        if done:
+            self._replace(done)
         judged = _applied(self._fresh[:limit], done)
         self._fresh = self._fresh[limit:]
+        self._length = len(self._fresh)
         self._cleared += len(judged)
         self._seen = (self._seen + judged)[-self._reach :] if self._reach else ""
 
-    def _replace(self, start: int, end: int, text: str) -> None:
-        """Put `text` in place of some characters of the held events: all of it into the first of them."""
-        offset = 0
+    def _replace(self, redactions: Sequence[Redaction]) -> None:
+        """Rewrite the held events; a replacement goes into the event where its redaction begins."""
+        end, number = -self._cleared, 0
         for held in self._held:
-            first, last = offset, offset + len(held.text)
-            offset = last
-            if first >= end:
+            start, end = end, end + len(held.text)
+            at = start
+            parts: list[str] = []
+            while number < len(redactions) and redactions[number].start < end:
+                redaction = redactions[number]
+                if redaction.start >= start:
+                    parts += (held.text[at - start : redaction.start - start], redaction.text)
+                at = min(redaction.end, end)
+                if redaction.end > end:
+                    break
+                number += 1
+            if at > start or parts:
+                held.text = "".join((*parts, held.text[at - start :]))
+            if number == len(redactions):
                 return
-            if last > start:
-                held.text = held.text[: max(start - first, 0)] + text + held.text[end - first :]
-                text = ""
 
 
 def _redactions(text: str, verdict: Verdict) -> Sequence[Redaction]:
@@ -284,9 +299,12 @@ def _shifted(redactions: Iterable[Redaction], by: int) -> Sequence[Redaction]:
 
 
 def _applied(text: str, redactions: Sequence[Redaction]) -> str:
-    for redaction in reversed(redactions):
-        text = text[: redaction.start] + redaction.text + text[redaction.end :]
-    return text
+    parts: list[str] = []
+    at = 0
+    for redaction in redactions:
+        parts += (text[at : redaction.start], redaction.text)
+        at = redaction.end
+    return "".join((*parts, text[at:]))
 
 
 def _redacted(text: str, verdict: Verdict) -> str:
