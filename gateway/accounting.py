@@ -9,6 +9,7 @@ import structlog
 from gateway.errors import GatewayError, InternalError, Unavailable, UpstreamError
 from gateway.events import Usage
 from gateway.exchange import Attempt, Exchange, Outcome, Target
+from gateway.metrics import Metrics
 from gateway.money.cost import cost_nano
 from gateway.money.estimate import Estimator, input_tokens, output_tokens
 from gateway.tasks import shielded
@@ -19,16 +20,18 @@ _log = structlog.get_logger("gateway.accounting")
 class Accounting:
     """The books of one process. `expired` is true once the drain's time is over: then a cancel means shutdown."""
 
-    def __init__(self, estimator: Estimator) -> None:
+    def __init__(self, estimator: Estimator, metrics: Metrics) -> None:
         self.active: dict[str, Exchange] = {}
         self.expired = False
         self._estimator = estimator
+        self._metrics = metrics
 
     def open(self, exchange: Exchange) -> None:
         """An exchange has begun."""
         exchange.internal["estimator"] = self._estimator
         exchange.internal["task"] = asyncio.current_task()
         self.active[exchange.id] = exchange
+        self._metrics.active.set(len(self.active))
 
     def expire(self) -> None:
         """The drain's time is over: end every running exchange, each with an error that its client can read."""
@@ -57,8 +60,11 @@ class Accounting:
             self._last_attempt(exchange)
             if exchange.caller is not None:
                 await exchange.internal["plugins"].on_usage(exchange)
+            else:
+                self._metrics.unauthenticated.inc()
         finally:
             self.active.pop(exchange.id, None)
+            self._metrics.active.set(len(self.active))
 
     def _last_attempt(self, exchange: Exchange) -> None:
         """The attempt that answered: its usage as reported, or estimated from what came, and its cost."""
@@ -68,7 +74,8 @@ class Accounting:
             return
         usage = _usage(exchange, self._estimator.ratio(exchange.model))
         cost = cost_nano(target.price, usage) if target.price is not None else 0
-        exchange.usage, exchange.cost = usage, cost
+        exchange.usage = usage
+        exchange.cost += cost
         exchange.attempts.append(
             Attempt(
                 provider=target.provider.name, model=target.model, outcome=exchange.outcome,

@@ -10,13 +10,14 @@ import structlog
 from gateway.accounting import Accounting
 from gateway.app import App
 from gateway.config import Config
+from gateway.dispatch import OnFailure, Plugins
 from gateway.httpserver import HttpServer
 from gateway.metrics import Metrics
 from gateway.money.estimate import Estimator
 from gateway.money.journal import Journal
 from gateway.money.prices import PriceBook
 from gateway.pipeline import Pipeline
-from gateway.registry import Plugins, Registry
+from gateway.registry import Registry
 from gateway.router import Router
 from gateway.runtime import Gateway, Snapshot, Use
 from gateway.tasks import Tasks
@@ -59,7 +60,7 @@ class Process:
         changed = [name for name in FIXED if getattr(config, name) != getattr(old.config, name)]
         if changed:
             raise ReloadRefused(f"{', '.join(changed)} cannot change while running: restart the gateway for that")
-        new = snapshot(config)
+        new = snapshot(config, self.gateway.metrics.dropped)
         if route_names(new.plugins, self.gateway) != route_names(old.plugins, self.gateway):
             raise ReloadRefused("the set of HTTP routes cannot change while running: restart the gateway for that")
         await new.plugins.startup(self.gateway)
@@ -87,7 +88,7 @@ class Process:
         await self._tasks.close()
         await self.gateway.snapshot.plugins.shutdown(self.gateway)
         await self.gateway.upstream.close()
-        self.gateway.journal.close()
+        self.gateway.journal.stop()
 
     async def _idle(self, timeout: float) -> bool:
         idle = asyncio.ensure_future(self._server.wait_idle(timeout))
@@ -115,9 +116,9 @@ async def open_process(
         data_dir=data_dir, slot=slot, secret=secret, state=state, store=store, journal=journal, upstream=Upstream(),
         metrics=Metrics(data_dir, slot=slot, workers=workers),
     )
-    gateway.snapshot = snapshot(config)
+    gateway.snapshot = snapshot(config, gateway.metrics.dropped)
     await gateway.snapshot.plugins.startup(gateway)
-    accounting = Accounting(Estimator())
+    accounting = Accounting(Estimator(), gateway.metrics)
     app = App(gateway, Pipeline(gateway, accounting), accounting)
     server = HttpServer(app.serve, config.server, render_error=app.render_error)
     process = Process(gateway, server, accounting, app)
@@ -125,9 +126,9 @@ async def open_process(
     return process
 
 
-def snapshot(config: Config) -> Snapshot:
+def snapshot(config: Config, on_failure: OnFailure | None = None) -> Snapshot:
     """All that follows from a configuration. Raises `ConfigError` with what is wrong."""
-    plugins = Registry().build(config)
+    plugins = Registry().build(config, on_failure=on_failure)
     prices = PriceBook(config.prices)
     for provider in plugins.providers.values():
         declared = getattr(provider, "prices", None)

@@ -102,6 +102,7 @@ class Plugins:
         self._after_attempt = calls["after_attempt"]
         self._post_response = calls["post_response"]
         self._on_usage = calls["on_usage"]
+        self._explain = calls["explain"]
         self._routes = calls["routes"]
         self._commands = calls["commands"]
 
@@ -162,6 +163,16 @@ class Plugins:
                 await call(exchange)
             except BaseException as error:
                 step.pass_over(error)
+
+    async def explain(self, exchange: Exchange, target: Target) -> list[Mapping[str, Any]]:
+        """What every plugin says about its limits for this request."""
+        told: list[Mapping[str, Any]] = []
+        for call, step in self._explain:
+            try:
+                told.extend(await call(exchange, target))
+            except BaseException as error:
+                step.pass_over(error)
+        return told
 
     async def startup(self, gateway: "Gateway") -> None:
         """Start all plugins in order. If one fails, those before it are shut down again: `PluginError`."""

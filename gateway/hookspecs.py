@@ -262,6 +262,13 @@ class Hooks:
         """
 
     @hookspec
+    async def explain(self, exchange: Exchange, target: Target) -> Iterable[Mapping[str, Any]]:
+        """A dry run for `/explain`: how this plugin's limits stand for the request, taking nothing.
+
+        Each entry has `plugin`, `limit` and `would` (`pass` or `refuse`), and what else helps. A failure is passed over.
+        """
+
+    @hookspec
     def routes(self, gateway: "Gateway") -> Iterable[Route]:
         """HTTP routes to add, each with its permission. A failure refuses the start."""
 

@@ -59,6 +59,7 @@ class Pipeline:
             reply = await self._ask_targets(snapshot, exchange, incoming) if cached is None else cached
             if not isinstance(reply, Reply):
                 return reply  # a stream: it has been relayed
+            exchange.http_status = reply.status
             await self._accounting.close(exchange)
             return _answer(exchange, incoming, reply)
         except GatewayError as error:
@@ -259,7 +260,6 @@ def _add_common(exchange: Exchange) -> None:
 
 
 def _answer(exchange: Exchange, incoming: "Incoming", reply: Reply) -> "Answer":
-    exchange.http_status = reply.status
     headers = exchange.reply_headers
     if "x-request-id" not in headers:
         _add_common(exchange)

@@ -120,6 +120,7 @@ class StreamRelay:
     async def _begin(self) -> None:
         if not self._incoming.started:
             self._exchange.streamed = True
+            self._exchange.http_status = 200
             await self._incoming.start(200, {**STREAM_HEADERS, **self._exchange.reply_headers})
 
     async def _pump(self, upstream: UpstreamReply, first: bytes) -> None:
@@ -152,8 +153,9 @@ class StreamRelay:
         """What is left to send at the upstream's own end. Raises `UpstreamCut` if it came too early."""
         tap = self._tap
         rest = tap.rest()
-        if self._chain is not None:
-            held = [*(await self._chain.feed(rest) if rest else ()), *await self._chain.flush()]
+        if self._chain is not None:  # what filters still hold leaves only when nothing more can follow
+            ended = tap.error is not None or tap.complete
+            held = [*(await self._chain.feed(rest) if rest else ()), *(await self._chain.flush() if ended else ())]
             rest = b"".join(held)
         if tap.error is not None:
             self._exchange.outcome = "upstream_error"
