@@ -1,0 +1,183 @@
+"""The duties of the one process that owns the database: with one worker that worker, with several the supervisor.
+
+`Owner.open` does all that must be done before the first request. A gateway that cannot read its database at start can
+authenticate nobody and does not know what was spent: so it waits for it (`PATIENCE`), saying so, and then gives up
+rather than serve without limits. Nothing is lost by that: what is not stored yet stays in the journal.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final, TypeVar
+
+import structlog
+
+from gateway.accounts.bootstrap import FirstRun, bootstrap, load_master_secret
+from gateway.clock import now_ms
+from gateway.config import Config
+from gateway.errors import Unavailable
+from gateway.exchange import Level
+from gateway.metrics import Metrics
+from gateway.money.budgets import budget_keys, budgets, periods
+from gateway.money.drain import Drain
+from gateway.money.ledger import LedgerRow
+from gateway.shared_state import SharedState
+from gateway.store import LedgerStore, SchemaError, StoreUnavailable
+from gateway.store.owner import OwnerServer
+from gateway.store.sqlite import SqliteStore
+from gateway.tasks import Tasks
+
+PATIENCE: Final = 30.0  # seconds that a locked, slow or missing database is waited for at start
+_SAY_EVERY: Final = 5.0
+_SWEEP_EVERY: Final = 5.0
+_MEASURE_EVERY: Final = 2.0
+_LAST_DRAIN: Final = 10.0
+
+T = TypeVar("T")
+_log = structlog.get_logger("gateway.owner")
+
+
+class Owner:
+    """The open database with everything that runs beside it. Make it with `open`."""
+
+    def __init__(self, store: SqliteStore, secret: bytes, state: SharedState, data_dir: Path) -> None:
+        self.store = store
+        self.secret = secret
+        self.state = state
+        self._drain = Drain(_Charging(store, state), data_dir / "journal")
+        self._server = OwnerServer(store, data_dir)
+        self._tasks = Tasks()
+
+    @classmethod
+    async def open(
+        cls, config: Config, data_dir: Path, make_state: Callable[[], SharedState], *, patience: float = PATIENCE
+    ) -> "Owner":
+        """Own `data_dir`: store what dead processes left behind, and load what was spent into a new shared state.
+
+        `make_state` is called when no other gateway owns `data_dir` any more. Raises `StoreUnavailable` when the
+        database, or the process that owns it, does not give way in time.
+        """
+
+        async def changed(name: str) -> None:
+            await state.bump(name)
+
+        secret = load_master_secret(config, data_dir)
+        give_up = time.monotonic() + patience
+        store = await _patiently(lambda: SqliteStore.open(data_dir, on_change=changed), give_up)
+        try:
+            state = make_state()
+            owner = cls(store, secret, state, data_dir)
+            await _patiently(owner._catch_up, give_up)
+        except BaseException:
+            await store.close()
+            raise
+        return owner
+
+    async def start(self, metrics: Metrics) -> None:
+        """Begin with the duties that last: writes for other processes, the ledger, dead holds, gauges."""
+        await self._server.start()
+        self._tasks.spawn(self._drain.run(), "drain the journals")
+        self._tasks.spawn(self._sweep(), "sweep the shared state")
+        self._tasks.spawn(self._measure(metrics), "measure what waits")
+
+    async def first_run(self) -> FirstRun | None:
+        """On the very first start: the first tenant, user and key, which nobody else will ever see again."""
+        return await bootstrap(self.store, self.secret)
+
+    async def worker_died(self, slot: int, owner: str) -> None:
+        """Give back what a worker process held, and book what it left open. `owner` is its name in the shared state."""
+        released = await self.state.release_owner(owner)
+        try:
+            killed = await self._drain.settle_dead(slot)
+        except Unavailable as error:
+            _log.warning("what the worker left open is booked later", worker=slot, reason=str(error))
+        else:
+            _log.info("settled for a dead worker", worker=slot, holds=released, killed=killed)
+
+    async def close(self) -> None:
+        """Store what waits, then let go of everything. What cannot be stored now is stored at the next start."""
+        async with AsyncExitStack() as opened:
+            opened.push_async_callback(self.state.close)
+            opened.push_async_callback(self.store.close)
+            opened.push_async_callback(self._store_the_rest)
+            opened.push_async_callback(self._server.close)
+            await self._tasks.close()
+
+    async def _store_the_rest(self) -> None:
+        try:
+            async with asyncio.timeout(_LAST_DRAIN):
+                await self._drain.settle_dead()
+                await self._drain.drain_now()
+        except (Unavailable, TimeoutError, OSError) as error:
+            lag = self._drain.lag()
+            _log.error(
+                "not all rows are in the database: they wait in the journal for the next start",
+                rows=lag.rows, bytes=lag.bytes, reason=str(error) or type(error).__name__,
+            )
+
+    async def _catch_up(self) -> None:
+        """The ledger as the last process left it, and the budgets of today and this month."""
+        await self._drain.settle_dead()
+        await self._drain.drain_now()
+        now = now_ms()
+        spent: dict[str, int] = {}
+        for (kind, name), sums in (await self.store.budget_sums(*periods(now))).items():
+            daily, monthly = budget_keys(Level(kind, name), now)
+            spent |= {daily: sums.daily, monthly: sums.monthly}
+        await self.state.seed(spent)
+
+    async def _sweep(self) -> None:
+        while True:
+            await self.state.beat()
+            if released := await self.state.sweep():
+                _log.warning("gave back what silent workers held", holds=released)
+            await asyncio.sleep(_SWEEP_EVERY)
+
+    async def _measure(self, metrics: Metrics) -> None:
+        while True:
+            metrics.stores(self._drain.lag(), (await self.state.totals())["reserved"])
+            await asyncio.sleep(_MEASURE_EVERY)
+
+
+class _Charging:
+    """The ledger as the drain sees it. What a killed exchange had cost is charged to the budgets here: its hold was
+    given back as if it had cost nothing, and nobody else is left to know better."""
+
+    def __init__(self, store: LedgerStore, state: SharedState) -> None:
+        self._store = store
+        self._state = state
+        self.position = store.position
+        self.forget = store.forget
+        self.usage_summary = store.usage_summary
+        self.usage_rows = store.usage_rows
+        self.budget_sums = store.budget_sums
+
+    async def append(self, journal: str, position: int, rows: Sequence[LedgerRow]) -> int:
+        """See `LedgerStore.append`."""
+        fresh = await self._store.append(journal, position, rows)
+        if fresh == len(rows):  # else it is a repetition
+            for row in rows:
+                if row.outcome == "killed" and row.cost:
+                    levels = (Level("tenant", row.tenant), Level("key", row.key))
+                    await self._state.charge([budget.charge(row.cost) for budget in budgets(levels, row.ts_ms)])
+        return fresh
+
+
+async def _patiently(step: Callable[[], Awaitable[T]], give_up: float) -> T:
+    """Repeat `step` while the database cannot be used, until `give_up` (monotonic)."""
+    said = 0.0
+    while True:
+        try:
+            return await step()
+        except SchemaError:
+            raise
+        except StoreUnavailable as error:
+            now = time.monotonic()
+            if now >= give_up:
+                raise
+            if now - said >= _SAY_EVERY:
+                said = now
+                _log.warning("waiting for the database", reason=error.message, seconds_left=round(give_up - now))
+        await asyncio.sleep(0.1)
