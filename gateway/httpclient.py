@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
         reply = UpstreamReply(name, self, bodiless=bodiless)
         self._begin(reply, timeouts, total_at)
         try:
-            if self._gone:
+            if self._gone or self._transport.is_closing():
                 self._closed(clean=True)
             elif len(body) <= SLICE:
                 self._transport.write(head + body)
@@ -125,7 +125,8 @@ class Connection(asyncio.Protocol):
         """All that was buffered is read."""
         if self._paused:
             self._paused = False
-            self._transport.resume_reading()
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def abort(self) -> None:
         """Close at once, without sending what is buffered."""
@@ -159,7 +160,7 @@ class Connection(asyncio.Protocol):
             while self._write_paused and reply.status == 0 and reply.failure is None:
                 self._silent_at = self._loop.time() + self._timeouts.idle
                 await self._wait(reply)
-            if reply.failure is not None or reply.status >= 400:
+            if reply.failure is not None or reply.status >= 400 or self._transport.is_closing():
                 return                       # refused early: the rest is of no use, the connection neither
             if reply.status:                 # a reply that began early and waits for the rest
                 self._transport.write(body[start + SLICE :])
@@ -274,7 +275,7 @@ class Connection(asyncio.Protocol):
             self._fail(UpstreamCut(f"The answer of provider {reply._name} has more than {MAX_HEAD} bytes of headers."))
         elif self._progress:
             self._progress = self._silence_goes_on = False
-            if reply._size > PAUSE_ABOVE and not self._paused:
+            if reply._size > PAUSE_ABOVE and not self._paused and not self._transport.is_closing():
                 self._paused = True
                 self._transport.pause_reading()
             reply.wake()

@@ -1,8 +1,8 @@
-"""The only HTTP client: pools of connections to providers, deadlines, TLS, and the guard on addresses.
+"""The only HTTP client: requests to providers, deadlines, TLS, and the guard on addresses.
 
 Usage: `reply = await upstream.send(peer, request)`, then `reply.read()` until `b""`, or `reply.close()`. No
-redirects, no cookies, no proxies, no compression. What happens on one connection: `httpclient.py`; which
-addresses are allowed: `addresses.py`. Every error names the provider, never its URL or credential.
+redirects, no cookies, no proxies, no compression. What happens on one connection: `httpclient.py`; which are kept:
+`pools.py`; which addresses are allowed: `addresses.py`. Every error names the provider, never its URL or credential.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import errno
 import hashlib
 import re
 import ssl
-from collections import deque
 from collections.abc import Mapping
 from math import inf
 
@@ -21,6 +20,7 @@ from gateway.config import Timeouts
 from gateway.errors import InternalError, UpstreamUnreachable
 from gateway.hookspecs import HttpRequest
 from gateway.httpclient import Connection
+from gateway.pools import Connections, Key, Pool
 from gateway.reply import UpstreamReply
 
 __all__ = ["Connections", "Peer", "Upstream", "UpstreamReply"]
@@ -50,19 +50,11 @@ class Peer(msgspec.Struct, frozen=True):
     keepalive: float = 55.0
 
 
-class Connections(msgspec.Struct, frozen=True):
-    """How many connections a provider has: `open` counts all, `idle` those without a request; who waits for one."""
-
-    open: int
-    idle: int
-    waiting: int
-
-
 class Upstream:
     """All connections to all providers. One for each process; `close` it at the end."""
 
     def __init__(self) -> None:
-        self._pools: dict[_Key, _Pool] = {}
+        self._pools: dict[Key, Pool] = {}
         self._plans: dict[tuple[str, str, str, tuple[tuple[str, str], ...]], _Plan] = {}
         self._tls: dict[str | None, ssl.SSLContext] = {}
         self._names = Names()
@@ -90,7 +82,7 @@ class Upstream:
             reply = await connection.send(
                 peer.name, timeouts, total_at, head, body, bodiless=request.method == "HEAD"
             )
-            if reply.failure is None:
+            if reply.failure is None or reply.status:  # a cut after the head is found by reading
                 return reply
             if retried or not (reply.unanswered and connection.reused):
                 raise reply.failure
@@ -130,13 +122,13 @@ class Upstream:
             self._plans[key] = plan
         return plan
 
-    def _pool(self, peer: Peer, plan: "_Plan") -> "_Pool":
+    def _pool(self, peer: Peer, plan: "_Plan") -> Pool:
         pool = self._pools.get(plan.pool)
         if pool is None:
-            pool = self._pools[plan.pool] = _Pool(plan.pool, peer, self._pools, self._leaving)
+            pool = self._pools[plan.pool] = Pool(plan.pool, peer.max_connections, peer.keepalive, self._pools, self._leaving)
         return pool
 
-    async def _acquire(self, pool: "_Pool", peer: Peer, place: "_Place", deadline: float) -> Connection:
+    async def _acquire(self, pool: Pool, peer: Peer, place: "_Place", deadline: float) -> Connection:
         """A new connection, or one that another request leaves while we wait for our turn."""
         pool.asking += 1
         try:
@@ -163,7 +155,7 @@ class Upstream:
             pool.asking -= 1
             pool.tidy()
 
-    async def _dial(self, pool: "_Pool", peer: Peer, place: "_Place", deadline: float) -> Connection:
+    async def _dial(self, pool: Pool, peer: Peer, place: "_Place", deadline: float) -> Connection:
         """Connect to the first address that answers; each gets its share of the time that is left."""
         addresses = await self._addresses(peer, place, deadline)
         failure: UpstreamUnreachable | None = None
@@ -194,7 +186,7 @@ class Upstream:
             why = "cannot be resolved; is it spelt right, and does the gateway's machine have a name server?"
         raise UpstreamUnreachable(f"The host name in the base_url of provider {peer.name} {why}")
 
-    async def _open(self, pool: "_Pool", peer: Peer, place: "_Place", address: str) -> Connection:
+    async def _open(self, pool: Pool, peer: Peer, place: "_Place", address: str) -> Connection:
         """The one place where a connection is opened: to an address that was just checked, never to a name."""
         if (reason := forbidden(address, allow_private=peer.allow_private or place.named_by_owner)) is not None:
             hint = "" if forbidden(address, allow_private=True) else f"set allow_private: true on provider {peer.name}"
@@ -227,9 +219,6 @@ class Upstream:
         return context
 
 
-_Key = tuple[str, str, str, int, bytes, bool, str | None]
-
-
 class _Place(msgspec.Struct, frozen=True):
     """A parsed URL. `literal`: the host is an address. `named_by_owner`: so written that a private one is meant."""
 
@@ -247,106 +236,9 @@ class _Plan(msgspec.Struct, frozen=True, eq=False):
 
     peer: Peer
     place: _Place
-    pool: _Key
+    pool: Key
     head: bytes
     bodiless_head: bytes
-
-
-class _Pool:
-    """The connections to one place with one credential, last used first, and who waits for one."""
-
-    __slots__ = (
-        "_keepalive", "_key", "_leaving", "_pools", "asking", "dialing", "idle", "limit", "loop", "name",
-        "standing", "waiting",
-    )
-
-    def __init__(self, key: _Key, peer: Peer, pools: "dict[_Key, _Pool]", leaving: set[Connection]) -> None:
-        self.name = peer.name
-        self.limit = peer.max_connections
-        self.loop = asyncio.get_running_loop()
-        self.asking = 0      # requests that look for a connection
-        self.dialing = 0     # of these: making one
-        self.standing: set[Connection] = set()
-        self.idle: dict[Connection, None] = {}
-        self.waiting: deque[asyncio.Future[None]] = deque()
-        self._keepalive = peer.keepalive
-        self._key = key
-        self._pools = pools
-        self._leaving = leaving
-
-    @property
-    def open(self) -> int:
-        """Connections that stand or are being made."""
-        return self.dialing + len(self.standing)
-
-    def take(self) -> Connection | None:
-        """The idle connection used last, if it is still good."""
-        while self.idle:
-            connection, _ = self.idle.popitem()
-            if connection.usable():
-                return connection
-            connection.abort()
-        return None
-
-    async def turn(self) -> Connection | None:
-        """Wait until another request leaves a connection, or until there is room for a new one (`None`)."""
-        first = False
-        while True:
-            waiter = self.loop.create_future()
-            if first:
-                self.waiting.appendleft(waiter)
-            else:
-                self.waiting.append(waiter)
-            try:
-                await waiter
-            except BaseException:
-                if waiter in self.waiting:
-                    self.waiting.remove(waiter)
-                else:
-                    self._next()  # it was our turn, and we do not take it
-                raise
-            if (connection := self.take()) is not None:
-                return connection
-            if self.open < self.limit:
-                return None
-            first = True  # someone was faster: next time it is us
-
-    def tidy(self) -> None:
-        """Room may have come free; a pool without connections and requests goes away."""
-        self._next()
-        if not self.standing and not self.asking and self._pools.get(self._key) is self:
-            del self._pools[self._key]
-
-    def close(self) -> None:
-        """Close all connections."""
-        for connection in list(self.standing):
-            connection.abort()
-
-    def freed(self, connection: Connection) -> None:
-        """Keep a connection for the next request."""
-        if connection in self.standing:
-            self.idle[connection] = None
-            connection.expire_at(self.loop.time() + self._keepalive)
-            self._next()
-
-    def gone(self, connection: Connection) -> None:
-        """A connection carries nothing more: its place is free."""
-        if connection in self.standing:
-            self.standing.remove(connection)
-            self.idle.pop(connection, None)
-            self._leaving.add(connection)
-            self.tidy()
-
-    def lost(self, connection: Connection) -> None:
-        """Its socket is closed."""
-        self._leaving.discard(connection)
-
-    def _next(self) -> None:
-        while self.waiting and (self.idle or self.open < self.limit):
-            waiter = self.waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
 
 
 def _parse(name: str, url: str) -> _Place:

@@ -5,6 +5,7 @@ import ipaddress
 import socket
 
 import pytest
+
 from gateway import addresses
 from gateway.addresses import Names, forbidden, is_literal
 
@@ -47,7 +48,9 @@ def test_public_addresses_are_allowed(address: str) -> None:
     assert forbidden(address, allow_private=False) is None
 
 
-@pytest.mark.parametrize("text", ["", "localhost", "127.1", "0x7f000001", "2130706433", "1.1.1.1.1", "①②⑦.0.0.1", "[::1]"])
+@pytest.mark.parametrize(
+    "text", ["", "localhost", "127.1", "0x7f000001", "2130706433", "1.1.1.1.1", "①②⑦.0.0.1", "[::1]"]
+)
 def test_what_is_no_address_is_refused(text: str) -> None:
     assert forbidden(text, allow_private=True) == "not an IP address"
     assert not is_literal(text)

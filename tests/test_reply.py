@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from gateway.errors import UpstreamCut
 from gateway.reply import UpstreamReply
 
