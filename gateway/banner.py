@@ -1,14 +1,18 @@
 """What the terminal shows when the gateway has started. The first start's secrets are here and nowhere else."""
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
-from gateway.accounts.bootstrap import FirstRun
 from gateway.config import Config
+
+if TYPE_CHECKING:
+    from gateway.accounts.bootstrap import FirstRun
 
 _DEMO = "demo-small"
 
 
-def banner(url: str, config: Config, first: FirstRun | None) -> str:
+def banner(url: str, config: Config, first: "FirstRun | None") -> str:
     """One line; at the very first start also the administrator, the key and a first request."""
     line = f"AI Gateway is running: {url} (API: {url}/api/v1)\n"
     if first is None:

@@ -1,4 +1,7 @@
-"""Runs the gateway from a configuration file: in one process here, or in several (`supervisor.py`)."""
+"""Runs the gateway from a configuration file: in one process here, or in several (`supervisor.py`).
+
+What takes long to import is imported where it is needed: workers are started before that, and do the same meanwhile.
+"""
 
 import asyncio
 import os
@@ -6,20 +9,22 @@ import signal
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway import configfile, observe
-from gateway.accounts.bootstrap import FirstRun
-from gateway.boot import Process, open_process
 from gateway.config import Config
 from gateway.configfile import Loaded
-from gateway.owner import Owner
-from gateway.registry import Registry
-from gateway.service import Life, Service
+from gateway.service import Life, Service, check_plugins
 from gateway.shared_state.memory import MemoryState
 from gateway.sockets import bind, url
 from gateway.supervisor import Supervisor
 from gateway.tuning import loop_factory, raise_file_limit, settle_memory
 from gateway.watch import signature
+
+if TYPE_CHECKING:
+    from gateway.accounts.bootstrap import FirstRun
+    from gateway.boot import Process
+    from gateway.owner import Owner
 
 
 def serve(path: Path) -> int:
@@ -32,9 +37,11 @@ def serve(path: Path) -> int:
     loaded = configfile.load(path)
     config = loaded.config
     observe.set_up(config.logging)
-    Registry().build(config, loaded.lines)  # mistakes in the options of plugins, with their lines
     raise_file_limit()
     workers = worker_count(config)
+
+    if workers == 1:
+        check_plugins(loaded)
 
     async def life() -> int:
         service: Service = Alone(config) if workers == 1 else Supervisor(loaded, workers)
@@ -60,6 +67,7 @@ class Alone:
         self._data_dir = Path(config.data_dir).absolute()
         self._opened = AsyncExitStack()  # each part is closed, in turn, even if the closing of another fails
         self._socket: socket.socket | None = None
+        self._owner: Owner | None = None
         self._process: Process | None = None
 
     @property
@@ -68,12 +76,15 @@ class Alone:
         assert self._socket is not None
         return url(self._config.server.host, self._socket)
 
-    async def start(self) -> FirstRun | None:
+    async def start(self) -> "FirstRun | None":
         """See `Service`."""
+        from gateway.boot import open_process
+        from gateway.owner import Owner
+
         config, data_dir = self._config, self._data_dir
         (self._socket,) = await asyncio.to_thread(bind, config.server.host, config.server.port)
         self._opened.callback(self._socket.close)
-        owner = await Owner.open(config, data_dir, MemoryState)
+        self._owner = owner = await Owner.open(config, data_dir, MemoryState)
         self._opened.push_async_callback(owner.close)
         self._process = process = await open_process(
             config, slot=0, state=owner.state, store=owner.store, secret=owner.secret, data_dir=data_dir, workers=1

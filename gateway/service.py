@@ -7,24 +7,28 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
 from gateway import configfile
-from gateway.accounts.bootstrap import FirstRun
 from gateway.banner import banner
-from gateway.boot import ReloadRefused
 from gateway.config import Config
 from gateway.configfile import ConfigError, Loaded
 from gateway.errors import GatewayError
-from gateway.registry import Registry
 from gateway.tasks import Tasks
 from gateway.watch import Signature, changes
+
+if TYPE_CHECKING:
+    from gateway.accounts.bootstrap import FirstRun
 
 _CLOSING: Final = 20.0  # seconds for letting go of files and connections when nothing runs any more
 _FIXED: Final = ("server", "journal", "data_dir", "secret")
 _log = structlog.get_logger("gateway.serve")
+
+
+class Refused(Exception):
+    """The new configuration is right, but cannot be had without a restart; the text says why."""
 
 
 class Service(Protocol):
@@ -34,7 +38,7 @@ class Service(Protocol):
     def url(self) -> str:
         """Its address, once it has started."""
 
-    async def start(self) -> FirstRun | None:
+    async def start(self) -> "FirstRun | None":
         """Serve. On the very first start of all, returns what was made then."""
 
     async def reload(self, loaded: Loaded) -> None:
@@ -151,11 +155,11 @@ class Life:
             # A thread: a long file takes a while, and streams are running.
             loaded = await asyncio.to_thread(configfile.read, source, str(self._path), os.environ)
             check_reloadable(self._loaded.config, loaded.config)
-            Registry().build(loaded.config, loaded.lines)  # mistakes in the options of plugins, with their lines
+            check_plugins(loaded)
             await self._service.reload(loaded)
         except ConfigError as error:
             self._refused([str(problem) for problem in error.problems])
-        except (ReloadRefused, GatewayError, OSError) as error:
+        except (Refused, GatewayError, OSError) as error:
             self._refused([str(error)])
         except Exception as error:
             _log.exception("reload failed: the old configuration stays")
@@ -171,8 +175,15 @@ class Life:
             _log.error("configuration not reloaded, the old one stays", reason=problem)
 
 
+def check_plugins(loaded: Loaded) -> None:
+    """Raise `ConfigError` with the mistakes in the use and the options of plugins, with their lines."""
+    from gateway.registry import Registry
+
+    Registry().build(loaded.config, loaded.lines)
+
+
 def check_reloadable(old: Config, new: Config) -> None:
-    """Raise `ReloadRefused` that names every changed setting which only a restart can change."""
+    """Raise `Refused` that names every changed setting which only a restart can change."""
     changed: list[str] = []
     for name in _FIXED:
         before, after = getattr(old, name), getattr(new, name)
@@ -181,6 +192,6 @@ def check_reloadable(old: Config, new: Config) -> None:
             changed += [f"{name}.{field}" for field in fields if getattr(before, field) != getattr(after, field)]
             changed += [] if fields else [name]
     if changed:
-        raise ReloadRefused(f"{', '.join(changed)} cannot change while running: restart the gateway for that")
+        raise Refused(f"{', '.join(changed)} cannot change while running: restart the gateway for that")
 
 

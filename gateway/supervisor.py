@@ -9,24 +9,27 @@ import shutil
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
 from gateway import observe
-from gateway.accounts.bootstrap import FirstRun
-from gateway.boot import ReloadRefused, snapshot
 from gateway.configfile import Loaded
 from gateway.control import Source, Start
 from gateway.errors import Unavailable
-from gateway.metrics import SUPERVISOR, Metrics, prepare
-from gateway.owner import Owner
 from gateway.scratch import scratch_directory
+from gateway.service import Refused, check_plugins
 from gateway.shared_state import SharedState
 from gateway.shared_state.mapped import DEFAULT_SIZE, MappedState
 from gateway.slot import Slot
 from gateway.sockets import bind, url
 from gateway.tasks import Tasks
+
+if TYPE_CHECKING:
+    from gateway.accounts.bootstrap import FirstRun
+    from gateway.metrics import Metrics
+    from gateway.owner import Owner
 
 _log = structlog.get_logger("gateway.supervisor")
 
@@ -35,6 +38,7 @@ class Supervisor:
     """The service that consists of several workers."""
 
     def __init__(self, loaded: Loaded, workers: int) -> None:
+        self._loaded = loaded
         self._config = loaded.config
         self._workers = workers
         self._data_dir = Path(loaded.config.data_dir).absolute()
@@ -52,7 +56,7 @@ class Supervisor:
         """See `Service`."""
         return url(self._config.server.host, self._sockets[0])
 
-    async def start(self) -> FirstRun | None:
+    async def start(self) -> "FirstRun | None":
         """See `Service`."""
         server = self._config.server
         self._sockets = await asyncio.to_thread(bind, server.host, server.port, self._workers)
@@ -61,6 +65,9 @@ class Supervisor:
         self._slots = tuple(Slot(number, sock, self) for number, sock in enumerate(self._sockets))
         for slot in self._slots:  # their imports run while the database is opened here
             self._tasks.spawn(slot.run(), f"worker {slot.number}")
+        await asyncio.to_thread(check_plugins, self._loaded)  # a thread: the workers are started at the same time
+        from gateway.owner import Owner
+
         self._closing.callback(self._forget_scratch)
         owner = await Owner.open(self._config, self._data_dir, self._make_state)
         self._closing.push_async_callback(owner.close)
@@ -74,6 +81,8 @@ class Supervisor:
 
     async def reload(self, loaded: Loaded) -> None:
         """See `Service`. Validated once, here; then every worker gets the same bytes."""
+        from gateway.boot import snapshot
+
         snapshot(loaded.config)
         old, new = self._source, Source(self._source.number + 1, loaded.source, loaded.lines.origin)
         self._source = new  # also for workers that start meanwhile
@@ -81,7 +90,7 @@ class Supervisor:
         refusals = {slot: error for slot, error in zip(self._slots, answers, strict=True) if error is not None}
         if refusals and len(refusals) == len(self._slots):
             self._source = msgspec.structs.replace(old, number=new.number + 1)
-            raise ReloadRefused(next(iter(refusals.values())))
+            raise Refused(next(iter(refusals.values())))
         for slot, error in refusals.items():
             # One configuration for all: the worker that could not swap is replaced by one that starts with it.
             _log.error("defect: a worker refused what others took, replacing it", worker=slot.number, reason=error)
@@ -135,6 +144,8 @@ class Supervisor:
 
     def _make_state(self) -> SharedState:
         """Metrics and counters begin anew; once the database is ours, or they would be those of a living gateway."""
+        from gateway.metrics import SUPERVISOR, Metrics, prepare
+
         prepare(self._data_dir)
         self._metrics = Metrics(self._data_dir, slot=SUPERVISOR, workers=self._workers)
         self._scratch = scratch_directory(self._data_dir, DEFAULT_SIZE)
