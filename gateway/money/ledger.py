@@ -5,6 +5,7 @@ No text of a request or answer is in a row. Storing is `gateway.store`, survivin
 
 # ruff: noqa: S608 - what is put into a statement is constant text of ours; every value is a parameter.
 
+import operator
 import time
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -130,15 +131,13 @@ def day(ts_ms: int) -> str:
 
 def exchange_values(row: LedgerRow) -> tuple[Any, ...]:
     """The parameters of `INSERT_EXCHANGE`."""
-    return tuple(_plain(getattr(row, name)) for name in COLUMNS)
+    values: tuple[Any, ...] = _columns_of(row)
+    return values
 
 
 def attempt_values(row: LedgerRow) -> list[tuple[Any, ...]]:
     """The parameters of `INSERT_ATTEMPT` for each attempt of a row."""
-    return [
-        (row.id, n, *(_plain(value) for value in msgspec.structs.astuple(attempt)))
-        for n, attempt in enumerate(row.attempts, 1)
-    ]
+    return [(row.id, n, *msgspec.structs.astuple(attempt)) for n, attempt in enumerate(row.attempts, 1)]
 
 
 def from_values(values: tuple[Any, ...], attempts: list[tuple[Any, ...]]) -> LedgerRow:
@@ -149,6 +148,7 @@ def from_values(values: tuple[Any, ...], attempts: list[tuple[Any, ...]]) -> Led
 
 
 _NOTHING: Final = Usage()
+_columns_of = operator.attrgetter(*COLUMNS)  # flags go as they are: every driver stores them as it should
 
 
 def _attempt(attempt: Attempt) -> AttemptRow:
@@ -183,7 +183,3 @@ def _count(number: int) -> int:
 
 def _micro(seconds: float) -> int:
     return max(0, round(seconds * 1_000_000))
-
-
-def _plain(value: object) -> object:  # any column value; flags are integers in every database
-    return int(value) if isinstance(value, bool) else value
