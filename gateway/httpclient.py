@@ -41,7 +41,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_barren", "_complete", "_fields", "_gone", "_informational", "_keep_alive", "_loop", "_owner", "_parser",
-        "_paused", "_poll", "_progress", "_quiet_at", "_silence_goes_on", "_silent_at", "_timeouts", "_timer",
+        "_paused", "_pieces", "_poll", "_quiet_at", "_silence_goes_on", "_silent_at", "_timeouts", "_timer",
         "_timer_at", "_total_at", "_transport", "_unsent", "_until_close", "_why", "_write_paused", "expires_at",
         "reply", "reused",
     )
@@ -60,8 +60,8 @@ class Connection(asyncio.Protocol):
         self._write_paused = False
         self._unsent = False                 # part of the request's body
         self._fields: list[tuple[bytes, bytes]] = []
+        self._pieces: list[bytes] = []       # the reply's own list
         self._barren = 0                     # bytes since the last piece of body: head, trailers, framing
-        self._progress = False               # there is news for the reader
         self._informational = False          # in a 1xx reply
         self._complete = False
         self._keep_alive = False
@@ -141,6 +141,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, reply: UpstreamReply, timeouts: Timeouts, total_at: float) -> None:
         self.reply = reply
+        self._pieces = reply._pieces
         self._timeouts = timeouts
         self._total_at = total_at
         self._quiet_at = inf
@@ -148,7 +149,6 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._until_close = False
         self._unsent = False
-        self._progress = False
         self._barren = 0
 
     async def _upload(self, reply: UpstreamReply, head: bytes, body: memoryview) -> None:
@@ -260,7 +260,8 @@ class Connection(asyncio.Protocol):
         if reply is None:
             self.abort()                     # a byte that nobody asked for: never let it answer the next request
             return
-        self._barren += len(data)
+        size, answered, pieces = len(data), reply.status, len(self._pieces)
+        self._barren += size
         try:
             self._parser.feed_data(data)
         except Exception:  # whatever a hostile upstream makes the parser raise, it is no HTTP
@@ -271,13 +272,17 @@ class Connection(asyncio.Protocol):
             self._keep_alive = False         # more than one answer to one request
         if self._complete:
             self._end(reply)
-        elif self._barren > MAX_HEAD:
-            self._fail(UpstreamCut(f"The answer of provider {reply._name} has more than {MAX_HEAD} bytes of headers."))
-        elif self._progress:
-            self._progress = self._silence_goes_on = False
+        elif len(self._pieces) > pieces:
+            self._barren = 0
+            self._silence_goes_on = False
+            reply._size += size
             if reply._size > PAUSE_ABOVE and not self._paused and not self._transport.is_closing():
                 self._paused = True
                 self._transport.pause_reading()
+            reply.wake()
+        elif self._barren > MAX_HEAD:
+            self._fail(UpstreamCut(f"The answer of provider {reply._name} has more than {MAX_HEAD} bytes of headers."))
+        elif reply.status != answered:       # the head, for `send`
             reply.wake()
 
     def eof_received(self) -> None:
@@ -325,7 +330,6 @@ class Connection(asyncio.Protocol):
         if len(fields) > MAX_HEADERS or (self._barren > MAX_HEAD and _size(fields) > MAX_HEAD):
             self._refuse(f"has more than {MAX_HEAD} bytes or {MAX_HEADERS} lines of headers")
         self._until_close = not self._check_framing(fields, version)
-        self._progress = True
         reply.status = status
         reply._fields = fields
         if reply._bodiless:
@@ -334,11 +338,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
-        reply = cast("UpstreamReply", self.reply)
-        reply._pieces.append(body)
-        reply._size += len(body)
-        self._barren = 0
-        self._progress = True
+        self._pieces.append(body)
 
     def on_message_complete(self) -> None:
         """The end of the reply, or of a 1xx one."""

@@ -31,7 +31,7 @@ class UpstreamReply:
         self._fields: list[tuple[bytes, bytes]] = []
         self._headers: dict[str, str] | None = None
         self._pieces: list[bytes] = []
-        self._size = 0
+        self._size = 0                                     # of what is buffered, as it came over the wire
         self._ended = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -72,7 +72,7 @@ class UpstreamReply:
         """The rest of the body. One that is larger than `limit` bytes closes the connection: `UpstreamCut`."""
         parts: list[bytes] = []
         size = 0
-        if self._ended and self._size <= limit:  # all of it is here, as for most short answers
+        if self._ended and sum(map(len, self._pieces)) <= limit:  # all of it is here, as for most short answers
             return self._take()
         while piece := await self.read():
             size += len(piece)

@@ -268,9 +268,9 @@ async def test_a_head_request_has_no_body_whatever_its_length_says(line: Line) -
 async def test_reading_pauses_above_the_limit_and_goes_on_after_a_read(line: Line) -> None:
     reply = await line.ask(CHUNKED)
     piece = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
-    line.feed(*[piece] * 4)
+    line.feed(*[piece] * 3)
     assert line.transport.calls == []
-    line.feed(piece, piece)
+    line.feed(*[piece] * 3)
     assert line.transport.calls == ["pause"]
     assert len(await reply.read() or b"") == 6 * 0x10000 > PAUSE_ABOVE
     assert line.transport.calls == ["pause", "resume"]
@@ -332,30 +332,30 @@ async def test_silence_before_the_head_and_inside_the_body_are_told_apart() -> N
 
 
 async def test_quiet_reads_do_not_prolong_the_idle_deadline(line: Line) -> None:
-    reply = await line.ask(CHUNKED, idle=0.1)
+    reply = await line.ask(CHUNKED, idle=0.2)
     loop = asyncio.get_running_loop()
     quiet = 0
 
     async def wait() -> None:
         nonlocal quiet
-        while await reply.read(0.02) is None:
+        while await reply.read(0.05) is None:
             quiet += 1
 
     begin = loop.time()
     with pytest.raises(UpstreamTimeout):
         await wait()
-    assert 3 <= quiet <= 5
-    assert 0.09 <= loop.time() - begin < 0.2
+    assert 2 <= quiet <= 4
+    assert 0.19 <= loop.time() - begin < 0.6
 
 
 async def test_each_piece_renews_the_idle_deadline_and_the_quiet_time(line: Line) -> None:
-    reply = await line.ask(CHUNKED, idle=0.06)
-    for _ in range(4):
-        assert await reply.read(0.04) is None
+    reply = await line.ask(CHUNKED, idle=0.4)
+    for _ in range(5):
+        assert await reply.read(0.1) is None
         line.feed(b"1\r\nx\r\n")
-        assert await reply.read(0.04) == b"x"
+        assert await reply.read(0.1) == b"x"
     line.feed(b"0\r\n\r\n")
-    assert await reply.read(0.04) == b""
+    assert await reply.read(0.1) == b""
 
 
 async def test_what_came_before_a_cut_is_read_first(line: Line) -> None:

@@ -121,7 +121,7 @@ async def test_a_name_server_that_is_silent_ends_at_the_connect_deadline() -> No
             begin = time.monotonic()
             send = upstream.send(peer(connect=0.1), post(1, host="slow.example"))
             assert "could not be resolved within 0.1 s" in await failing(UpstreamUnreachable, send)
-            assert time.monotonic() - begin < 0.5
+            assert time.monotonic() - begin < 1.5
 
 
 @on_both_loops
@@ -138,7 +138,7 @@ async def test_a_silent_address_ends_at_the_connect_deadline() -> None:
             begin = time.monotonic()
             send = upstream.send(peer(connect=0.2), post(server.port, host="127.0.0.2"))
             assert "timeouts.connect" in await failing(UpstreamUnreachable, send)
-            assert 0.15 < time.monotonic() - begin < 0.6
+            assert 0.15 < time.monotonic() - begin < 1.5
             know(upstream, "two.example", server.port, "127.0.0.2", "127.0.0.1")
             two = peer(connect=0.4, allow_private=True)
             for limit in (0.6, 0.15):  # the second time the address that answered comes first

@@ -21,7 +21,7 @@ async def test_an_upstream_that_accepts_and_is_silent_ends_at_the_first_byte_dea
         begin = time.monotonic()
         send = upstream.send(peer(first_byte=0.1), post(server.port))
         assert "timeouts.first_byte" in await failing(UpstreamTimeout, send)
-        assert 0.09 < time.monotonic() - begin < 0.4
+        assert 0.09 < time.monotonic() - begin < 1.5
         await until(lambda: server.left == 1)
         assert upstream.stats() == {}
 
@@ -38,7 +38,7 @@ async def test_a_short_deadline_after_a_long_one_on_the_same_connection_holds() 
         await (await upstream.send(peer(first_byte=50), post(server.port))).body(2)
         begin = time.monotonic()
         await failing(UpstreamTimeout, upstream.send(peer(first_byte=0.1), post(server.port)))
-        assert time.monotonic() - begin < 0.4
+        assert time.monotonic() - begin < 1.5
         assert server.connections == 1
 
 
@@ -49,7 +49,7 @@ async def test_silence_after_the_head_ends_at_the_idle_deadline() -> None:
         assert await reply.read() == b"x"
         begin = time.monotonic()
         assert "silent for 0.1 s" in await failing(UpstreamTimeout, reply.read())
-        assert time.monotonic() - begin < 0.4
+        assert time.monotonic() - begin < 1.5
         await until(lambda: server.left == 1)
 
 
@@ -67,7 +67,7 @@ async def test_the_total_deadline_ends_an_answer_that_never_stops() -> None:
         begin = time.monotonic()
         reply = await upstream.send(peer(total=0.15), post(server.port))
         assert "timeouts.total" in await failing(UpstreamTimeout, collect(reply))
-        assert 0.1 < time.monotonic() - begin < 0.5
+        assert 0.1 < time.monotonic() - begin < 1.5
         await until(lambda: server.left == 1)
 
 

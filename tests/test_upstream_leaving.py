@@ -36,11 +36,11 @@ async def test_leaving_is_seen_by_the_upstream_in_every_phase() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await running
             assert upstream.stats() == {}
-            assert await until(lambda count=count: server.left == count) < 0.5
+            assert await until(lambda count=count: server.left == count) < 1
         reply = await upstream.send(peer(), post(server.port, path="/head"))
         reply.close()
         assert upstream.stats() == {}
-        assert await until(lambda: server.left == 4) < 0.5
+        assert await until(lambda: server.left == 4) < 1
 
 
 @on_both_loops
@@ -89,7 +89,7 @@ async def test_random_cancels_leak_nothing_and_no_answer_goes_astray() -> None:
 
         async def cancelled(number: int) -> None:
             task = asyncio.ensure_future(one(number))
-            await asyncio.wait((task,), timeout=chance.random() * 0.02)
+            await asyncio.wait((task,), timeout=chance.random() * 0.02 if number % 5 else None)
             task.cancel()
             await asyncio.wait((task,))
             if not task.cancelled():
@@ -98,7 +98,7 @@ async def test_random_cancels_leak_nothing_and_no_answer_goes_astray() -> None:
         for start in range(0, 1000, 50):
             await asyncio.gather(*(cancelled(number) for number in range(start, start + 50)))
         await asyncio.gather(*(one(number) for number in range(1000, 1020)))
-        assert answered >= 60
+        assert answered >= 220
         stats = upstream.stats()["acme"]
         assert stats.open == stats.idle <= 8
         assert stats.waiting == 0
