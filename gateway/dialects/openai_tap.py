@@ -4,8 +4,6 @@ Sans-io: `feed` takes bytes as read and returns bytes to send. The terminal reco
 chunk is taken out when the client did not ask for it; then, and only then, whole records leave.
 """
 
-import re
-
 import msgspec
 
 from gateway import sse
@@ -16,7 +14,6 @@ from gateway.events import Usage
 # Above this size a read is a burst: its first part is decoded, the rest only searched.
 _SAMPLE = 4096
 _NULL = b"null"
-_DONE = re.compile(rb"(?:\A|(?<=[\r\n]))data: ?\[DONE\][ \t]*(?=[\r\n])")
 
 
 class _Function(msgspec.Struct):
@@ -114,9 +111,9 @@ class StreamTap:
     def _watch(self, whole: bytes) -> int:
         """Read what the records say; returns the offset from which bytes are to be held."""
         hold = len(whole)
-        if b"[DONE]" in whole and (match := _DONE.search(whole)):
+        if b"[DONE]" in whole and (start := _terminal(whole)) >= 0:
             self.done = True
-            hold = match.start()
+            hold = start
             whole = whole[:hold]
         self.records += whole.count(b"\n\n") or whole.count(b"\n\r\n")
         if len(whole) > _SAMPLE and not _needs_decoding(whole):
@@ -165,6 +162,19 @@ class StreamTap:
         if not self._strip or b'"usage"' not in whole or b"[]" not in whole:
             return whole
         return b"".join(record for record in sse.split(whole) if not _is_usage_chunk(record))
+
+
+def _terminal(whole: bytes) -> int:
+    """Where the line `data: [DONE]` begins, -1 if there is none: the same characters inside a text are not it."""
+    at = whole.find(b"[DONE]")
+    while at >= 0:
+        start = at - 6 if whole[at - 6 : at] == b"data: " else at - 5
+        line_begins = start == 0 or whole[start - 1 : start] in (b"\n", b"\r")
+        line_ends = whole[at + 6 :].lstrip(b" \t")[:1] in (b"\n", b"\r")
+        if start >= 0 and line_begins and line_ends and whole[start:at].rstrip() == b"data:":
+            return start
+        at = whole.find(b"[DONE]", at + 6)
+    return -1
 
 
 def _needs_decoding(whole: bytes) -> bool:
