@@ -1,12 +1,14 @@
 """Upstreams that misbehave: loopback servers for the tests of the HTTP client, and what those tests share."""
 
 import asyncio
+import atexit
 import functools
 import ssl
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,6 +158,7 @@ def authority() -> tuple[trustme.CA, str]:
     ca = trustme.CA()
     with tempfile.NamedTemporaryFile(suffix=".pem", delete=False) as file:
         file.write(ca.cert_pem.bytes())
+    atexit.register(Path(file.name).unlink)
     return ca, file.name
 
 
