@@ -25,6 +25,12 @@ def last_boundary(buffer: bytes) -> int:
     return end
 
 
+def first_boundary(buffer: bytes, start: int) -> int:
+    """The offset behind the record that begins at `start`; the buffer's end if it does not end."""
+    match = _BLANK.search(buffer, start)
+    return match.end() if match else len(buffer)
+
+
 def split(whole: bytes) -> list[bytes]:
     """Complete records, as they are, of bytes that end at a record boundary."""
     if b"\r" not in whole:

@@ -116,15 +116,23 @@ class StreamTap:
             hold = start
             whole = whole[:hold]
         self.records += whole.count(b"\n\n") or whole.count(b"\n\r\n")
-        if len(whole) > _SAMPLE and not _needs_decoding(whole):
-            first = whole[: sse.last_boundary(whole[:_SAMPLE])]
-            before = self.text_bytes
-            self._decode(first)
-            if first:
-                self.text_bytes = before + (self.text_bytes - before) * len(whole) // len(first)
+        if len(whole) > _SAMPLE:
+            self._burst(whole)
         else:
             self._decode(whole)
         return hold
+
+    def _burst(self, whole: bytes) -> None:
+        """Many records in one read: decode the first part, and what holds more than text; estimate the rest's text."""
+        before, decoded, start = self.text_bytes, 0, 0
+        while start < len(whole):
+            part = whole[start : start + _SAMPLE]
+            part = part[: sse.last_boundary(part)] or whole[start : sse.first_boundary(whole, start)]
+            if not start or _needs_decoding(part):
+                self._decode(part)
+                decoded += len(part)
+            start += len(part)
+        self.text_bytes = before + (self.text_bytes - before) * len(whole) // max(1, decoded)
 
     def _decode(self, whole: bytes) -> None:
         if not whole:
@@ -161,7 +169,11 @@ class StreamTap:
     def _kept(self, whole: bytes) -> bytes:
         if not self._strip or b'"usage"' not in whole or b"[]" not in whole:
             return whole
-        return b"".join(record for record in sse.split(whole) if not _is_usage_chunk(record))
+        return b"".join(
+            record
+            for record in sse.split(whole)
+            if b"[]" not in record or b'"usage"' not in record or not _is_usage_chunk(record)
+        )
 
 
 def _terminal(whole: bytes) -> int:
