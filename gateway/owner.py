@@ -52,7 +52,7 @@ class Owner:
 
     @classmethod
     async def open(
-        cls, config: Config, data_dir: Path, make_state: Callable[[], SharedState], *, patience: float = PATIENCE
+        cls, config: Config, data_dir: Path, make_state: Callable[[], SharedState], *, patience: float | None = None
     ) -> "Owner":
         """Own `data_dir`: store what dead processes left behind, and load what was spent into a new shared state.
 
@@ -64,6 +64,8 @@ class Owner:
             await state.bump(name)
 
         secret = load_master_secret(config, data_dir)
+        if patience is None:  # a gateway that drains still owns the directory
+            patience = max(PATIENCE, config.server.drain_timeout + _LAST_DRAIN)
         give_up = time.monotonic() + patience
         store = await _patiently(lambda: SqliteStore.open(data_dir, on_change=changed), give_up)
         try:
@@ -94,7 +96,8 @@ class Owner:
         except Unavailable as error:
             _log.warning("what the worker left open is booked later", worker=slot, reason=str(error))
         else:
-            _log.info("settled for a dead worker", worker=slot, holds=released, killed=killed)
+            if released or killed:
+                _log.warning("settled for a dead worker", worker=slot, holds=released, killed=killed)
 
     async def close(self) -> None:
         """Store what waits, then let go of everything. What cannot be stored now is stored at the next start."""

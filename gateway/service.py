@@ -1,6 +1,7 @@
 """The life of a gateway, whatever it consists of: start, reloads, signals, drain, end."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -136,8 +137,9 @@ class Life:
 
     async def _watch(self) -> None:
         async for _ in changes(self._path, known=self._known):
-            if self._loaded.config.watch and configfile.read_bytes(self._path) != self._tried:
-                self._reload.set()
+            with contextlib.suppress(ConfigError):  # gone again
+                if self._loaded.config.watch and configfile.read_bytes(self._path) != self._tried:
+                    self._reload.set()
 
     async def _reloads(self) -> None:
         """One at a time; signals that come meanwhile lead to one more."""

@@ -60,6 +60,9 @@ class Slot:
             self._idle.clear()
             try:
                 await self._one()
+            except Exception as error:  # no process to be had, say: there will be another try
+                self._settled(f"worker {self.number} cannot be started: {error}")
+                _log.exception("worker cannot be started", worker=self.number)
             finally:
                 self._idle.set()
             failures = 1 if time.monotonic() - began >= _STEADY else failures + 1
@@ -101,15 +104,21 @@ class Slot:
             worker.kill()
             await worker.process.wait()
             worker.channel.close()
+        if not self._ending.is_set():
+            reason = worker.failure or status
+            if not self._settled(f"worker {self.number} cannot start: {reason}"):
+                _log.error("worker ended, starting another", worker=self.number, pid=worker.process.pid, reason=reason)
         await self._superior.settle(self.number, name)
-        if not self.first_start.done():
-            self.first_start.set_result(worker.failure or f"worker {self.number} ended before it was ready: {status}")
-        elif not self._ending.is_set():
-            _log.error("worker ended, starting another", worker=self.number, pid=worker.process.pid, status=status)
+
+    def _settled(self, first_start: str | None) -> bool:
+        """Note how the first start went; false if that is known already."""
+        if self.first_start.done():
+            return False
+        self.first_start.set_result(first_start)
+        return True
 
     async def _became_ready(self, worker: "_Worker") -> None:
-        if not self.first_start.done():
-            self.first_start.set_result(None)
+        self._settled(None)
         source = self._superior.source
         if worker.number_of_source != source.number:  # a reload came while it was starting
             await worker.channel.send(source)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Final
 
 BACKLOG: Final = 1024
-_PATIENCE: Final = 2.0  # seconds for a gateway that is just going away to free the port
+_PATIENCE: Final = 1.0  # seconds for a gateway that is just going away to free the port
 
 
 class AddressUnavailable(OSError):

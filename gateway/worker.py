@@ -32,6 +32,8 @@ _log = structlog.get_logger("gateway.worker")
 def main(arguments: list[str]) -> int:
     """Wait for the first message, then serve; returns the exit status."""
     control, listener = (socket.socket(fileno=int(argument)) for argument in arguments)
+    for sock in (control, listener):
+        sock.set_inheritable(False)  # a process that a plugin starts must not keep them open
     for number in (signal.SIGHUP, signal.SIGINT):  # the supervisor decides
         signal.signal(number, signal.SIG_IGN)
     start = receive_blocking(control)
@@ -63,7 +65,7 @@ class _Worker:
         try:
             process = await self._open()
         except Exception as error:
-            if not isinstance(error, ConfigError | GatewayError):
+            if not isinstance(error, ConfigError | GatewayError | OSError):
                 _log.exception("the worker cannot start")
             await channel.send(Failed(_text(error)))
             await self._opened.aclose()
@@ -134,7 +136,7 @@ async def _fail(control: socket.socket, error: str) -> int:
 
 
 def _text(error: Exception) -> str:
-    known = isinstance(error, ConfigError | GatewayError)
+    known = isinstance(error, ConfigError | GatewayError | OSError)
     return str(error) if known else f"{type(error).__name__}: {error}"
 
 

@@ -1,6 +1,7 @@
 """`gateway serve`: start the gateway and run until it is told to stop."""
 
 import os
+import threading
 from pathlib import Path
 
 import click
@@ -19,5 +20,6 @@ def serve(config: Path | None) -> None:
     from gateway.serve import serve as run
 
     status = run(need_config(config))
-    if status:
-        os._exit(status)  # a thread of what could not be closed would keep Python from ending
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        os._exit(status)  # a thread of something that could not be closed would keep Python from ending
+    raise SystemExit(status)
