@@ -29,12 +29,17 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
-    """A request to an upstream, as data: `url` is absolute, `headers` hold the credential."""
+    """A request to an upstream, as data: `url` is absolute, `headers` hold the credential.
+
+    `headers` should be the same for many requests: their bytes are kept. What differs from request to request, such
+    as an id, goes into `varying`.
+    """
 
     method: str
     url: str
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
+    varying: tuple[tuple[str, str], ...] = ()
 
 
 class Reply(msgspec.Struct, frozen=True):

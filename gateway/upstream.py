@@ -10,7 +10,7 @@ import errno
 import hashlib
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
 
 import msgspec
@@ -70,7 +70,9 @@ class Upstream:
         plan = self._plan(peer, request)
         pool = self._pool(peer, plan)
         body = request.body
-        head = b"%b%d\r\n\r\n" % (plan.head, len(body)) if body else plan.bodiless_head
+        varying = _fields(peer, request.varying) if request.varying else b""
+        length = b"content-length: %d\r\n\r\n" % len(body) if body else plan.end
+        head = plan.head + varying + length
         timeouts = peer.timeouts
         now = pool.loop.time()
         total_at = inf if timeouts.total is None else now + timeouts.total
@@ -125,7 +127,8 @@ class Upstream:
     def _pool(self, peer: Peer, plan: "_Plan") -> Pool:
         pool = self._pools.get(plan.pool)
         if pool is None:
-            pool = self._pools[plan.pool] = Pool(plan.pool, peer.max_connections, peer.keepalive, self._pools, self._leaving)
+            pool = Pool(plan.pool, peer.max_connections, peer.keepalive, self._pools, self._leaving)
+            self._pools[plan.pool] = pool
         return pool
 
     async def _acquire(self, pool: Pool, peer: Peer, place: "_Place", deadline: float) -> Connection:
@@ -232,13 +235,13 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 class _Plan(msgspec.Struct, frozen=True, eq=False):
-    """A request without its body: `head` lacks only the length, `bodiless_head` is whole; `pool` is the pool's key."""
+    """A request without its body: `head` lacks only its end, which is `end` without one; `pool` is the pool's key."""
 
     peer: Peer
     place: _Place
     pool: Key
     head: bytes
-    bodiless_head: bytes
+    end: bytes
 
 
 def _parse(name: str, url: str) -> _Place:
@@ -261,7 +264,7 @@ def _make_plan(peer: Peer, request: HttpRequest) -> _Plan:
     """Build and check a request's head. The credential in it, as a digest, chooses the pool."""
     place = _parse(peer.name, request.url)
     credential = hashlib.blake2b(digest_size=16)
-    fields: list[str] = []
+    fields: list[tuple[str, str]] = []
     for field, value in request.headers:
         lower = field.lower()
         if lower in _OURS:
@@ -270,22 +273,27 @@ def _make_plan(peer: Peer, request: HttpRequest) -> _Plan:
             # An AWS signature is new for each request; what comes before it says whose it is.
             whose = value.partition(", SignedHeaders")[0] if value.startswith("AWS4-") else value
             credential.update(f"{lower}: {whose}\n".encode())
-        fields.append(f"{field}: {value}\r\n")
-    given = "".join(fields)
-    if (
-        _FIELDS.fullmatch(given) is None or given.count("\n") != len(fields)
-        or not (request.method.isascii() and request.method.isalpha())
-    ):
-        raise InternalError(f"A header for provider {peer.name} holds a character that HTTP does not allow.")
+        fields.append((field, value))
+    if not (request.method.isascii() and request.method.isalpha()):
+        raise InternalError(f"A request to provider {peer.name} has no proper method.")
     head = (
         f"{request.method} {place.target} HTTP/1.1\r\nhost: {place.authority}\r\nuser-agent: ai-gateway\r\n"
-        f"accept-encoding: identity\r\n{given}"
-    ).encode("latin-1")
+        f"accept-encoding: identity\r\n"
+    ).encode("latin-1") + _fields(peer, fields)
     pool = (
         peer.name, place.scheme, place.host, place.port, credential.digest(), peer.allow_private, peer.ca_file
     )
     length = b"content-length: 0\r\n" if request.method in ("POST", "PUT", "PATCH") else b""
-    return _Plan(peer, place, pool, head + b"content-length: ", head + length + b"\r\n")
+    return _Plan(peer, place, pool, head, length + b"\r\n")
+
+
+def _fields(peer: Peer, fields: Sequence[tuple[str, str]]) -> bytes:
+    """Header lines. Raises `InternalError` for what would break out of its line."""
+    lines = [f"{field}: {value}\r\n" for field, value in fields]
+    given = "".join(lines)
+    if _FIELDS.fullmatch(given) is None or given.count("\n") != len(lines):
+        raise InternalError(f"A header for provider {peer.name} holds a character that HTTP does not allow.")
+    return given.encode("latin-1")
 
 
 def _explain(peer: Peer, error: Exception) -> str:

@@ -15,7 +15,7 @@ from gateway import Secret
 from gateway_plugins.providers import openai_compatible
 
 
-class Config(openai_compatible.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Options(openai_compatible.Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The key, and whose account pays."""
 
     base_url: str = "https://api.openai.com/v1"
@@ -28,10 +28,10 @@ class Config(openai_compatible.Config, frozen=True, forbid_unknown_fields=True, 
 class OpenAI(openai_compatible.OpenAICompatible):
     """OpenAI's own address, with organisation and project headers."""
 
-    Config = Config
+    Config = Options
     name = "openai"
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Options) -> None:
         if not config.api_key:
             raise ValueError("api_key is empty; set `when: ${OPENAI_API_KEY:-}` to switch the provider off without one")
         super().__init__(config)

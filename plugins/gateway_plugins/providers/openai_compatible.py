@@ -22,7 +22,7 @@ PATHS = {"chat.completions": "/chat/completions", "completions": "/completions",
 FORWARDED = ("traceparent", "tracestate")
 
 
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the upstream is, and with which credential."""
 
     base_url: Annotated[str, Meta(description="Up to and including /v1.")]
@@ -39,11 +39,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class OpenAICompatible:
     """The same dialect on both sides: bytes go through, but for the model's name and what accounting needs."""
 
-    Config = Config
+    Config = Options
     endpoints = frozenset(PATHS)
     name = "openai_compatible"
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Options) -> None:
         parts = urlsplit(config.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("base_url must be an http(s) URL with a host, and no query or fragment")
@@ -51,7 +51,7 @@ class OpenAICompatible:
             raise ValueError("base_url must hold no credential; use api_key")
         self.config = config
         self.price_book = config.price_book
-        self._base = config.base_url.rstrip("/")
+        self._urls = {endpoint: config.base_url.rstrip("/") + path for endpoint, path in PATHS.items()}
         self._headers = self._fixed_headers(config)
 
     def peer(self, timeouts: Timeouts) -> Peer:
@@ -72,17 +72,18 @@ class OpenAICompatible:
 
     def encode(self, exchange: Exchange, target: Target) -> HttpRequest:
         """The request with this provider's address and credential."""
-        forwarded = tuple((name, value) for name in FORWARDED if (value := exchange.headers.get(name)))
+        varying = [("x-request-id", exchange.id)]
+        varying.extend((name, value) for name in FORWARDED if (value := exchange.headers.get(name)))
         return HttpRequest(
-            method="POST", url=self._base + PATHS[exchange.endpoint],
-            headers=(*self._headers, ("x-request-id", exchange.id), *forwarded), body=self.body(exchange, target),
+            method="POST", url=self._urls[exchange.endpoint], headers=self._headers,
+            body=self.body(exchange, target), varying=tuple(varying),
         )
 
     def body(self, exchange: Exchange, target: Target) -> bytes:
         """The bytes to send."""
         return outgoing(exchange, target.model)
 
-    def _fixed_headers(self, config: Config) -> tuple[tuple[str, str], ...]:
+    def _fixed_headers(self, config: Options) -> tuple[tuple[str, str], ...]:
         headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
         if config.api_key:
             headers["authorization"] = f"Bearer {config.api_key.reveal()}"

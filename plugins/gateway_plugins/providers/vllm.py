@@ -23,7 +23,7 @@ _GUIDED = {
 }
 
 
-class Config(openai_compatible.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Options(openai_compatible.Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the server is, and what it understands."""
 
     guided_decoding: Annotated[
@@ -34,9 +34,9 @@ class Config(openai_compatible.Config, frozen=True, forbid_unknown_fields=True, 
 class VLLM(openai_compatible.OpenAICompatible):
     """vLLM, self-hosted."""
 
-    Config = Config
+    Config = Options
     name = "vllm"
-    config: Config
+    config: Options
 
     def body(self, exchange: Exchange, target: Target) -> bytes:
         """The bytes to send, with older guided decoding parameters under their present name."""
