@@ -13,6 +13,7 @@ import asyncio
 import hmac
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -323,6 +324,8 @@ async def _send_whole(answer: _Answer, reply: Mapping[str, Any], how: Behaviour)
 
 
 async def _send_stream(answer: _Answer, chunks: Iterable[Mapping[str, Any]], how: Behaviour) -> None:
+    chunks = iter(chunks)
+    chunks = chain([next(chunks)], chunks)  # a wrong request shows here, before the head
     await answer.begin(200, [("content-type", "text/event-stream; charset=utf-8")])
     if how.hang == "before_first":
         await answer.pause(None)
