@@ -23,12 +23,12 @@ class Accounting:
     def __init__(self, estimator: Estimator, metrics: Metrics) -> None:
         self.active: dict[str, Exchange] = {}
         self.expired = False
-        self._estimator = estimator
+        self.estimator = estimator
         self._metrics = metrics
 
     def open(self, exchange: Exchange) -> None:
         """An exchange has begun."""
-        exchange.internal["estimator"] = self._estimator
+        exchange.internal["estimator"] = self.estimator
         exchange.internal["task"] = asyncio.current_task()
         self.active[exchange.id] = exchange
         self._metrics.active.set(len(self.active))
@@ -72,7 +72,7 @@ class Accounting:
         target = exchange.target
         if since is None or target is None:
             return
-        usage = _usage(exchange, self._estimator.ratio(exchange.model))
+        usage = _usage(exchange, self.estimator.ratio(exchange.model))
         cost = cost_nano(target.price, usage) if target.price is not None else 0
         exchange.usage = usage
         exchange.cost += cost
@@ -84,7 +84,7 @@ class Accounting:
                 duration=time.monotonic() - since, usage=usage, cost=cost,
             )
         )
-        self._estimator.learn(exchange)
+        self.estimator.learn(exchange)
 
     def outcome_of(self, error: GatewayError) -> Outcome:
         """The ledger's word for an error."""

@@ -99,7 +99,8 @@ class App:
         caller = await self._caller(incoming)
         incoming.check_json()
         raw = await incoming.body(self._gateway.snapshot.config.server.max_body_bytes)
-        return _json(incoming, 200, await explain.explain(self._gateway, caller, raw, read_object(raw)))
+        told = await explain.explain(self._gateway, caller, raw, read_object(raw), self._accounting.estimator)
+        return _json(incoming, 200, told)
 
     async def _index(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
         return _json(incoming, 200, {"name": "AI Gateway", "api": "/api/v1", "health": "/health/ready"})

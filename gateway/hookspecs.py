@@ -270,7 +270,8 @@ class Hooks:
     async def explain(self, exchange: Exchange, target: Target) -> Iterable[Mapping[str, Any]]:
         """A dry run for `/explain`: how this plugin's limits stand for the request, taking nothing.
 
-        Each entry has `plugin`, `limit` and `would` (`pass` or `refuse`), and what else helps. A failure is passed over.
+        Each entry has `plugin`, `limit` and `would` (`pass` or `refuse`), and what else helps; with a `target`
+        (`provider/model`) it speaks of that target only. A failure is passed over.
         """
 
     @hookspec

@@ -1,13 +1,13 @@
 """What limiters share: which levels of a caller are limited, the names in refusals, the standings in headers."""
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 from msgspec import Meta
 
 from gateway.exchange import Exchange, Level
 from gateway.hookspecs import RateStanding
-from gateway.shared_state import Granted, Refused
+from gateway.shared_state import Granted, Refused, Standing
 
 Limit = Annotated[int, Meta(ge=1)]
 NO_RETRY: Mapping[str, str] = {"x-should-retry": "false"}  # clients of the OpenAI SDK repeat each 429 otherwise
@@ -49,3 +49,17 @@ def show(exchange: Exchange, unit: str, outcome: Granted | Refused) -> None:
     exchange.internal.setdefault("standings", {})[unit] = RateStanding(
         unit, tightest.limit, tightest.remaining, tightest.reset
     )
+
+
+def explained(
+    plugin: str, limit: str, found: Sequence[tuple[Level, int]], amount: int, standings: Sequence[Standing]
+) -> list[Mapping[str, Any]]:
+    """The entries of a dry run (`Hooks.explain`): how each level stands before a request that takes `amount`."""
+    return [
+        {
+            "plugin": plugin, "limit": limit, "level": level.kind, "name": level.name or level.id, "max": most,
+            "used": standing.used, "remaining": standing.remaining, "asks": amount,
+            "would": "pass" if standing.used + amount <= most else "refuse",
+        }
+        for (level, most), standing in zip(found, standings, strict=True)
+    ]

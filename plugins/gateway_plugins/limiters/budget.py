@@ -9,7 +9,8 @@ output cap gets the target's; when that does not fit but something does, the req
 remaining` is what is left in dollars after all reservations, this request's included.
 """
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -19,7 +20,7 @@ from gateway.limits import NO_RETRY, levels, title
 from gateway.money import dollars
 from gateway.money.budgets import Budget, affordable_output, budgets, resets_at, upper_cost
 from gateway.money.estimate import input_upper
-from gateway.shared_state import Granted, Refused
+from gateway.shared_state import Granted, Refused, Standing
 
 if TYPE_CHECKING:
     from gateway import Gateway
@@ -95,6 +96,28 @@ class BudgetLimiter:
         if exchange.cost or self.name in exchange.local:
             await self._settle(self._account(exchange), exchange.cost)
 
+    @hookimpl
+    async def explain(self, exchange: Exchange, target: Target) -> Sequence[Mapping[str, Any]]:
+        """See `Hooks.explain`: what would be reserved at this target's price, and what would be left."""
+        found = [budget for budget in budgets(levels(exchange), exchange.started_ms) if budget.limit is not None]
+        if target.free or not found:
+            return []
+        price, known = target.price, {"plugin": self.name, "target": f"{target.provider.name}/{target.model}"}
+        if price is None:
+            return [{**known, "limit": "price", "would": "refuse" if self._config.unpriced == "refuse" else "pass"}]
+        choices, tokens = exchange.request.choices if exchange.request else 1, input_upper(exchange)
+        cap, ours = self._cap(exchange, target)
+        standings = await self._state.peek([budget.ask(0) for budget in found])
+        left = min(standing.remaining for standing in standings)
+        fits = affordable_output(price, tokens, choices, left)
+        if ours and min(self._config.min_output, cap) <= fits < cap:
+            cap = fits
+        amount = upper_cost(price, tokens, cap * choices)
+        return [
+            {**known, "output_tokens_at_most": cap, **_entry(budget, amount, standing)}
+            for budget, standing in zip(found, standings, strict=True)
+        ]
+
     def _account(self, exchange: Exchange) -> _Account:
         account: _Account | None = exchange.local.get(self.name)
         if account is None:
@@ -159,6 +182,16 @@ class BudgetLimiter:
             f"The limit starts anew at {resets:%Y-%m-%dT%H:%M:%SZ}.",
             headers=NO_RETRY,
         )
+
+
+def _entry(budget: Budget, amount: int, standing: Standing) -> Mapping[str, Any]:
+    """One budget in a dry run; money in dollars."""
+    left = standing.limit - standing.used - amount
+    return {
+        "limit": f"cost_{budget.period}", "level": budget.level.kind, "name": budget.level.name or budget.level.id,
+        "max": dollars(standing.limit), "used": dollars(standing.used), "remaining": dollars(standing.remaining),
+        "reserve": dollars(amount), "left": dollars(max(0, left)), "would": "refuse" if left < 0 else "pass",
+    }
 
 
 def _has_limit(level: Level) -> bool:

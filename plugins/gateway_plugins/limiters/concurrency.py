@@ -6,13 +6,14 @@
 A place is a lease: it is given back at the end of its exchange, or when the worker that held it has died.
 """
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from gateway import Exchange, RateLimited, hookimpl
-from gateway.limits import Limit, limited, title
+from gateway import Exchange, Level, RateLimited, hookimpl
+from gateway.limits import Limit, explained, limited, title
 from gateway.shared_state import Ask, Refused
 
 if TYPE_CHECKING:
@@ -45,9 +46,8 @@ class ConcurrencyLimiter:
         found = limited(exchange, "concurrency", self._defaults)
         if not found:
             return
-        asks = [Ask("lease", f"{self.name}/{level.kind}/{level.id}", limit) for level, limit in found]
         hold = exchange.local[self.name] = f"{exchange.id}/{self.name}"
-        outcome = await self._state.take(hold, asks)
+        outcome = await self._state.take(hold, self._asks(found))
         if isinstance(outcome, Refused):
             level, limit = found[outcome.index]
             raise RateLimited(
@@ -61,3 +61,12 @@ class ConcurrencyLimiter:
         hold: str | None = exchange.local.pop(self.name, None)
         if hold is not None:
             await self._state.settle(hold)
+
+    @hookimpl
+    async def explain(self, exchange: Exchange) -> Sequence[Mapping[str, Any]]:
+        """See `Hooks.explain`."""
+        found = limited(exchange, "concurrency", self._defaults)
+        return explained(self.name, "concurrency", found, 1, await self._state.peek(self._asks(found)))
+
+    def _asks(self, found: Sequence[tuple[Level, int]]) -> list[Ask]:
+        return [Ask("lease", f"{self.name}/{level.kind}/{level.id}", limit) for level, limit in found]

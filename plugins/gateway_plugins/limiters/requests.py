@@ -7,13 +7,14 @@ A level's own limit (`requests_per_minute`) goes before the defaults here. A req
 guardrail refuses has been counted all the same; one that this limiter refuses has not.
 """
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from gateway import Exchange, RateLimited, hookimpl
-from gateway.limits import Limit, limited, show, title
+from gateway import Exchange, Level, RateLimited, hookimpl
+from gateway.limits import Limit, explained, limited, show, title
 from gateway.shared_state import Ask, Refused
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ class RequestLimiter:
         found = limited(exchange, "requests_per_minute", self._defaults)
         if not found:
             return
-        asks = [Ask("window", f"{self.name}/{level.kind}/{level.id}", limit) for level, limit in found]
-        outcome = await self._state.take("", asks)
+        outcome = await self._state.take("", self._asks(found))
         show(exchange, "requests", outcome)
         if isinstance(outcome, Refused):
             level, limit = found[outcome.index]
@@ -55,3 +55,12 @@ class RequestLimiter:
                 f"Too many requests: the limit of {title(level)} is {limit} a minute.",
                 retry_after=outcome.standings[outcome.index].retry_after,
             )
+
+    @hookimpl
+    async def explain(self, exchange: Exchange) -> Sequence[Mapping[str, Any]]:
+        """See `Hooks.explain`."""
+        found = limited(exchange, "requests_per_minute", self._defaults)
+        return explained(self.name, "requests_per_minute", found, 1, await self._state.peek(self._asks(found)))
+
+    def _asks(self, found: Sequence[tuple[Level, int]]) -> list[Ask]:
+        return [Ask("window", f"{self.name}/{level.kind}/{level.id}", limit) for level, limit in found]

@@ -8,13 +8,14 @@ to the second in which the request was counted, as long as that is inside the wi
 upstream gives its tokens back.
 """
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from gateway import Exchange, RateLimited, hookimpl
-from gateway.limits import NO_RETRY, Limit, limited, show, title
+from gateway import Exchange, Level, RateLimited, hookimpl
+from gateway.limits import NO_RETRY, Limit, explained, limited, show, title
 from gateway.money.estimate import input_tokens
 from gateway.shared_state import Ask, Refused
 
@@ -51,8 +52,7 @@ class TokenLimiter:
         if not found:
             return
         amount = self._estimate(exchange)
-        asks = [Ask("window", f"{self.name}/{level.kind}/{level.id}", limit, amount) for level, limit in found]
-        exchange.local[self.name] = asks
+        asks = exchange.local[self.name] = self._asks(found, amount)
         outcome = await self._state.take(f"{exchange.id}/{self.name}", asks)
         show(exchange, "tokens", outcome)
         if isinstance(outcome, Refused):
@@ -73,6 +73,17 @@ class TokenLimiter:
             usage = exchange.usage
             used = usage.input + usage.output if usage is not None else 0
             await self._state.settle(f"{exchange.id}/{self.name}", {ask.key: used for ask in asks})
+
+    @hookimpl
+    async def explain(self, exchange: Exchange) -> Sequence[Mapping[str, Any]]:
+        """See `Hooks.explain`."""
+        found = limited(exchange, "tokens_per_minute", self._defaults)
+        amount = self._estimate(exchange)
+        standings = await self._state.peek(self._asks(found, amount))
+        return explained(self.name, "tokens_per_minute", found, amount, standings)
+
+    def _asks(self, found: Sequence[tuple[Level, int]], amount: int) -> list[Ask]:
+        return [Ask("window", f"{self.name}/{level.kind}/{level.id}", limit, amount) for level, limit in found]
 
     def _estimate(self, exchange: Exchange) -> int:
         tokens = input_tokens(exchange)
