@@ -25,6 +25,8 @@ from gateway.shared_state import Granted, Refused, Standing
 if TYPE_CHECKING:
     from gateway import Gateway
 
+_DAY_MS = 86_400_000
+_KEPT = 10_000
 _TRIES = 4  # other workers may take what was left between two tries
 _CAP_FIELD = {"chat.completions": "max_completion_tokens", "completions": "max_tokens"}
 
@@ -60,6 +62,7 @@ class BudgetLimiter:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._kept: dict[str, tuple[int, tuple[Level, ...], tuple[Budget, ...]]] = {}
 
     @hookimpl
     async def startup(self, gateway: "Gateway") -> None:
@@ -93,8 +96,11 @@ class BudgetLimiter:
     @hookimpl
     async def on_usage(self, exchange: Exchange) -> None:
         """Turn the reservation into what was spent; count what was spent without one."""
-        if exchange.cost or self.name in exchange.local:
-            await self._settle(self._account(exchange), exchange.cost)
+        account: _Account | None = exchange.local.get(self.name)
+        if account is not None:
+            await self._settle(account, exchange.cost)
+        elif exchange.cost:
+            await self._state.charge([budget.charge(exchange.cost) for budget in self._budgets(exchange)])
 
     @hookimpl
     async def explain(self, exchange: Exchange, target: Target) -> Sequence[Mapping[str, Any]]:
@@ -118,10 +124,23 @@ class BudgetLimiter:
             for budget, standing in zip(found, standings, strict=True)
         ]
 
+    def _budgets(self, exchange: Exchange) -> tuple[Budget, ...]:
+        """The caller's budgets, kept for the day: their names are the same for each of its requests."""
+        mine, day = levels(exchange), exchange.started_ms // _DAY_MS
+        key = exchange.caller.key if exchange.caller else ""
+        kept = self._kept.get(key)
+        if kept is not None and kept[0] == day and kept[1] is mine:
+            return kept[2]
+        if len(self._kept) >= _KEPT:
+            self._kept.clear()
+        found = budgets(mine, exchange.started_ms)
+        self._kept[key] = (day, mine, found)
+        return found
+
     def _account(self, exchange: Exchange) -> _Account:
         account: _Account | None = exchange.local.get(self.name)
         if account is None:
-            account = _Account(budgets(levels(exchange), exchange.started_ms))
+            account = _Account(self._budgets(exchange))
             exchange.local[self.name] = account
         return account
 

@@ -5,15 +5,13 @@
 Level and format are those of `logging` in the same file.
 """
 
-from typing import TYPE_CHECKING
+import logging
 
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from gateway import Exchange, hookimpl
 from gateway.money import dollars
-
-if TYPE_CHECKING:
-    from gateway import Gateway
 
 
 class LogSink:
@@ -21,17 +19,21 @@ class LogSink:
 
     name = "sink.log"
 
-    @hookimpl
-    async def startup(self, gateway: "Gateway") -> None:  # noqa: ARG002
-        """Bound once: putting a logger together for each line costs more than the line."""
-        self._info = structlog.get_logger("gateway.request").bind().info
+    def __init__(self) -> None:
+        self._log: FilteringBoundLogger | None = None
+        self._on = True
 
     @hookimpl
     async def on_usage(self, exchange: Exchange) -> None:
         """Log one exchange."""
+        if self._log is None:  # bound once, with the level that the configuration has by now
+            self._log = structlog.get_logger("gateway.request").bind()
+            self._on = self._log.is_enabled_for(logging.INFO)
+        if not self._on:
+            return
         caller, target, usage, error = exchange.caller, exchange.target, exchange.usage, exchange.error
         began = exchange.started
-        self._info(
+        self._log.info(
             "request",
             id=exchange.id,
             tenant=caller.tenant if caller else None,

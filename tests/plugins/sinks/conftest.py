@@ -25,7 +25,8 @@ class Place:
 
     async def start(self, sink):
         """The sink, started here."""
-        await sink.startup(self)
+        if hasattr(sink, "startup"):
+            await sink.startup(self)
         return sink
 
     def series(self):
