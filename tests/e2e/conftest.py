@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import pytest
 import pytest_asyncio
 from running import running
 
@@ -17,7 +18,7 @@ MODELS = [
 ]
 
 
-class Demo:
+class View:
     """A started gateway as its clients know it (`url`, `key`), and what its operator can see."""
 
     def __init__(self, gw):
@@ -63,9 +64,15 @@ class Demo:
         return time.monotonic() - began
 
 
+@pytest.fixture(scope="session")
+def gateway_view():
+    """What makes a `View` of a started gateway."""
+    return View
+
+
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def demo(tmp_path_factory):
     """A gateway with all the core's plugins and the demo model."""
     providers = [{"name": "demo", "use": "provider.demo"}]
     async with running(tmp_path_factory.mktemp("demo"), providers=providers, models=MODELS) as gw:
-        yield Demo(gw)
+        yield View(gw)
