@@ -12,7 +12,6 @@ from gateway.exchange import Attempt, Exchange, Outcome, Target
 from gateway.metrics import Metrics
 from gateway.money.cost import cost_nano
 from gateway.money.estimate import Estimator, input_tokens, output_tokens
-from gateway.tasks import shielded
 
 _log = structlog.get_logger("gateway.accounting")
 
@@ -53,7 +52,7 @@ class Accounting:
         """Settle and record; a second call does nothing. Runs to its end even while the client's going cancels it."""
         if exchange.finished is None:
             exchange.finished = time.monotonic()
-            await shielded(self._close(exchange))
+            await self._close(exchange)
 
     async def _close(self, exchange: Exchange) -> None:
         try:

@@ -7,7 +7,7 @@ is said on each hook in `hookspecs.py`. Finding and building plugins is in `regi
 import asyncio
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -17,6 +17,7 @@ import structlog
 from gateway.errors import GatewayError, Unavailable
 from gateway.exchange import Caller, Exchange, Target
 from gateway.hookspecs import PROJECT, Filter, Hooks, Provider, Reply, Route
+from gateway.tasks import resumed, shielded
 
 if TYPE_CHECKING:
     import click
@@ -157,12 +158,30 @@ class Plugins:
         return filters
 
     async def on_usage(self, exchange: Exchange) -> None:
-        """Tell all plugins; one that fails takes nothing from the others."""
+        """Tell all plugins; one that fails takes nothing from the others, and a cancel waits until all were told.
+
+        A task to shield each call would cost more than most of them: so a call is stepped by hand, which is all that
+        one without a real wait needs. A plugin that does wait is noticed the first time, and shielded from then on.
+        """
+        cancelled: asyncio.CancelledError | None = None
         for call, step in self._on_usage:
+            work = call(exchange)
             try:
-                await call(exchange)
+                if step.waits:
+                    await shielded(work)
+                    continue
+                waiting = work.send(None)
+                step.waits = True
+                await shielded(_to_its_end(work, waiting))
+            except StopIteration:
+                continue
             except BaseException as error:
-                step.pass_over(error)
+                if isinstance(error, asyncio.CancelledError) and not _is_stray_cancel(error):
+                    cancelled = error
+                else:
+                    step.pass_over(error)
+        if cancelled is not None:
+            raise cancelled
 
     async def explain(self, exchange: Exchange, target: Target) -> list[Mapping[str, Any]]:
         """What every plugin says about its limits for this request."""
@@ -227,7 +246,7 @@ class Plugins:
 class _Step:
     """One implementation's place in a hook: who it is, and what its failure means."""
 
-    __slots__ = ("_next_log", "_unlogged", "closed", "hook", "member", "on_failure")
+    __slots__ = ("_next_log", "_unlogged", "closed", "hook", "member", "on_failure", "waits")
 
     def __init__(self, member: Member, hook: str, on_failure: OnFailure) -> None:
         self.member = member
@@ -238,6 +257,7 @@ class _Step:
             self.closed = member.on_error == "closed"
         self._next_log = 0.0
         self._unlogged = 0
+        self.waits = False  # it has been seen to wait for something
 
     def failed(self, error: BaseException) -> None:
         """A refusal goes on to the caller; anything else counts, and if this plugin is closed, ends the request."""
@@ -267,6 +287,10 @@ class _Step:
         )
         self._next_log = now + _SECONDS_BETWEEN_LOGS
         self._unlogged = 0
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None], waiting: object) -> None:
+    await resumed(work, waiting)
 
 
 def _is_stray_cancel(error: BaseException) -> bool:

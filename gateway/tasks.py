@@ -1,7 +1,8 @@
-"""Tasks that cannot vanish: `spawn` keeps a reference and logs what a task dies of; `shielded` finishes through cancels."""
+"""Tasks that cannot vanish: `spawn` keeps a reference and logs what one dies of, `shielded` finishes through cancels."""
 
 import asyncio
-from collections.abc import Coroutine
+import types
+from collections.abc import Coroutine, Generator
 from typing import Any, TypeVar
 
 import structlog
@@ -53,3 +54,19 @@ async def shielded(work: Coroutine[Any, Any, T]) -> T:
         task.exception()
         raise cancelled
     return task.result()
+
+
+@types.coroutine
+def resumed(work: Coroutine[Any, Any, T], waiting: object) -> Generator[Any, Any, T]:
+    """Go on with `work`, which was stepped by hand and waits for `waiting`. To be awaited by a task of its own."""
+    try:
+        while True:
+            try:
+                sent = yield waiting
+            except BaseException as error:
+                waiting = work.throw(error)
+            else:
+                waiting = work.send(sent)
+    except StopIteration as done:
+        value: T = done.value
+        return value

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.events import Usage
-from gateway.exchange import Attempt, Exchange
+from gateway.exchange import Attempt, Caller, Exchange
 
 _MAX_TEXT: Final = 256
 _MAX_COUNT: Final = 1 << 53  # an upstream may claim any number of tokens: sums must still fit 64 bits
@@ -89,38 +89,18 @@ INSERT_ATTEMPT: Final = (
 
 def row(exchange: Exchange) -> LedgerRow:
     """The row of a finished exchange."""
-    caller, request, target = exchange.caller, exchange.request, exchange.target
-    usage = exchange.usage or _NOTHING
+    caller, request, target, error = exchange.caller or _NOBODY, exchange.request, exchange.target, exchange.error
+    usage, attempts, started = exchange.usage or _NOTHING, exchange.attempts, exchange.started
+    price = target.price if target else None
     finished = time.monotonic() if exchange.finished is None else exchange.finished
-    return LedgerRow(
-        id=exchange.id,
-        ts_ms=exchange.started_ms,
-        tenant=caller.tenant if caller else "",
-        key=caller.key if caller else "",
-        key_name=_text(caller.key_name) if caller else "",
-        owner=caller.owner if caller else "",
-        environment=_text(caller.environment) if caller else "",
-        endpoint=_text(exchange.endpoint),
-        model=_text(request.model) if request else "",
-        provider=target.provider.name if target else "",
-        target_model=_text(target.model) if target else "",
-        outcome=exchange.outcome,
-        http_status=exchange.http_status,
-        streamed=exchange.streamed,
-        input=_count(usage.input),
-        output=_count(usage.output),
-        cached=_count(usage.cached),
-        cache_write=_count(usage.cache_write),
-        reasoning=_count(usage.reasoning),
-        estimated=usage.estimated,
-        cost=_count(exchange.cost),
-        price_version=target.price.version if target and target.price else "",
-        unpriced=bool(exchange.attempts) and target is not None and target.price is None and not target.free,
-        ttfb_us=None if exchange.first_byte is None else _micro(exchange.first_byte - exchange.started),
-        duration_us=_micro(finished - exchange.started),
-        overhead_us=_micro(exchange.overhead),
-        error=(exchange.error.code or exchange.error.type) if exchange.error else None,
-        attempts=tuple(_attempt(attempt) for attempt in exchange.attempts),
+    return LedgerRow(  # by position, which takes a third of the time: every exchange comes through here
+        exchange.id, exchange.started_ms, caller.tenant, caller.key, _text(caller.key_name), caller.owner,
+        _text(caller.environment), exchange.endpoint, _text(request.model) if request else "",
+        target.provider.name if target else "", _text(target.model) if target else "", exchange.outcome,
+        exchange.http_status, exchange.streamed, *_counts(usage), usage.estimated, _count(exchange.cost),
+        price.version if price else "", target is not None and price is None and bool(attempts) and not target.free,
+        None if exchange.first_byte is None else _micro(exchange.first_byte - started), _micro(finished - started),
+        _micro(exchange.overhead), (error.code or error.type) if error else None, tuple(map(_attempt, attempts)),
     )
 
 
@@ -148,26 +128,26 @@ def from_values(values: tuple[Any, ...], attempts: list[tuple[Any, ...]]) -> Led
 
 
 _NOTHING: Final = Usage()
+_NOBODY: Final = Caller(tenant="", key="")
 _columns_of = operator.attrgetter(*COLUMNS)  # flags go as they are: every driver stores them as it should
 
 
 def _attempt(attempt: Attempt) -> AttemptRow:
-    usage = attempt.usage or _NOTHING
+    usage, error = attempt.usage or _NOTHING, attempt.error
     return AttemptRow(
-        provider=attempt.provider,
-        model=_text(attempt.model),
-        outcome=attempt.outcome,
-        status=attempt.status,
-        error=None if attempt.error is None else _text(attempt.error),
-        duration_us=_micro(attempt.duration),
-        input=_count(usage.input),
-        output=_count(usage.output),
-        cached=_count(usage.cached),
-        cache_write=_count(usage.cache_write),
-        reasoning=_count(usage.reasoning),
-        estimated=usage.estimated,
-        cost=_count(attempt.cost),
+        attempt.provider, _text(attempt.model), attempt.outcome, attempt.status,
+        None if error is None else _text(error), _micro(attempt.duration), *_counts(usage), usage.estimated, _count(attempt.cost),
     )
+
+
+def _counts(usage: Usage) -> tuple[int, int, int, int, int]:
+    counts = (usage.input, usage.output, usage.cached, usage.cache_write, usage.reasoning)
+    if min(counts) < 0 or max(counts) > _MAX_COUNT:
+        return (
+            _count(usage.input), _count(usage.output), _count(usage.cached), _count(usage.cache_write),
+            _count(usage.reasoning),
+        )
+    return counts
 
 
 def _text(text: str) -> str:
