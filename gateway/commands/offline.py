@@ -1,0 +1,79 @@
+"""A gateway for one question, built from its files while none is running: it serves nothing and changes nothing."""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from gateway.accounts.bootstrap import load_master_secret
+from gateway.boot import snapshot
+from gateway.clock import now_ms
+from gateway.config import Config
+from gateway.dispatch import Plugins, hooks_of
+from gateway.exchange import Level
+from gateway.metrics import Metrics
+from gateway.money.budgets import budget_keys, periods
+from gateway.money.journal import Journal
+from gateway.runtime import Gateway
+from gateway.shared_state import SharedState
+from gateway.shared_state.memory import MemoryState
+from gateway.store import Store
+from gateway.store.owner import RemoteStore
+from gateway.store.sqlite import DATABASE
+from gateway.upstream import Upstream
+
+
+@contextlib.asynccontextmanager
+async def offline(config: Config) -> AsyncIterator[Gateway]:
+    """The gateway of `config` with its plugins for authentication and dry runs started, and no others.
+
+    Budgets stand as the ledger has them; rates and places are as if nobody had asked for anything.
+    """
+    data_dir = _data_dir(config)
+    async with contextlib.AsyncExitStack() as opened:
+        scratch = Path(opened.enter_context(TemporaryDirectory()))
+        store = await _Untouched.open(data_dir)
+        opened.push_async_callback(store.close)
+        journal = Journal(scratch, 0, fsync_ms=1000, max_bytes=1 << 20)  # of nothing: a `Gateway` has one
+        opened.callback(journal.stop)
+        upstream = Upstream()
+        opened.push_async_callback(upstream.close)
+        state = MemoryState()
+        await _spend(state, store)
+        gateway = Gateway(
+            data_dir=data_dir, slot=0, secret=load_master_secret(config, data_dir), state=state, store=store,
+            journal=journal, upstream=upstream, metrics=Metrics(scratch),
+        )
+        gateway.snapshot = snapshot(config)
+        needed = Plugins([
+            member for member in gateway.snapshot.plugins.members
+            if member.role == "auth" or "explain" in hooks_of(*member.parts)
+        ])
+        await needed.startup(gateway)
+        opened.push_async_callback(needed.shutdown, gateway)
+        yield gateway
+
+
+def _data_dir(config: Config) -> Path:
+    path = Path(config.data_dir).absolute()
+    if not (path / DATABASE).exists() or not (config.secret or (path / "secret").exists()):
+        raise click.ClickException(
+            f"The gateway is not running, and {path} holds no gateway's data. Start the gateway once."
+        )
+    return path
+
+
+class _Untouched(RemoteStore):
+    """Reads the database and tells nobody: a dry run is no use of a key."""
+
+    async def touch_keys(self, used: Mapping[str, int]) -> None:
+        """See `Accounts.touch_keys`."""
+
+
+async def _spend(state: SharedState, store: Store) -> None:
+    now = now_ms()
+    for (kind, name), sums in (await store.budget_sums(*periods(now))).items():
+        daily, monthly = budget_keys(Level(kind, name), now)
+        await state.seed({daily: sums.daily, monthly: sums.monthly})
