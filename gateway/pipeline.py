@@ -135,7 +135,7 @@ class Pipeline:
             streamed = exchange.request.stream and "event-stream" in upstream.headers.get("content-type", "")
             first = b""
             if streamed:
-                first = await _first_bytes(upstream, line)
+                first = await _first_bytes(exchange, upstream, line)
             else:
                 reply = await relay.whole(upstream)
             exchange.first_byte = time.monotonic()
@@ -158,7 +158,7 @@ class Pipeline:
         task = asyncio.ensure_future(sending)
         try:
             while not (await asyncio.wait({task}, timeout=line.quiet))[0]:
-                await line.comment()
+                await _keep_alive(exchange, line)
             return task.result()
         finally:
             task.cancel()
@@ -179,7 +179,7 @@ class Pipeline:
         """The reply to a request that ends with an error: as HTTP, or in the stream if comments have begun one."""
         exchange.error = error
         exchange.outcome = self._accounting.outcome_of(error)
-        exchange.http_status = error.status
+        exchange.http_status = 200 if incoming.started else error.status
         await self._accounting.close(exchange)
         if incoming.started:
             return await incoming.finish(exchange.dialect.error_event(error, exchange.id))
@@ -191,10 +191,16 @@ def _may_go_on(error: GatewayError) -> bool:
     return error.retryable if isinstance(error, UpstreamError) else error.status in (403, 429)
 
 
-async def _first_bytes(upstream: UpstreamReply, line: StreamRelay) -> bytes:
+async def _keep_alive(exchange: Exchange, line: StreamRelay) -> None:
+    """A comment before the reply's first byte. It may send the headers, whichever target will answer in the end."""
+    _add_common(exchange)
+    await line.comment()
+
+
+async def _first_bytes(exchange: Exchange, upstream: UpstreamReply, line: StreamRelay) -> bytes:
     """Wait for the stream's first bytes: until they are here another target can still answer."""
     while (data := await upstream.read(line.quiet)) is None:
-        await line.comment()
+        await _keep_alive(exchange, line)
     if not data:
         raise UpstreamCut("The upstream ended the stream before its first event.")
     return data
