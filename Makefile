@@ -2,8 +2,19 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A Python without `ensurepip` (Debian's) makes an environment without pip: then its own pip installs into that.
+PIP = $$($(BIN)/python -m pip --version >/dev/null 2>&1 && echo $(BIN)/python -m pip || echo $(PYTHON) -m pip --python $(BIN)/python)
+INSTALL = @set -e; install="$(PIP) install --quiet --disable-pip-version-check"; \
+	echo "installing into $(VENV) (once)"; \
+	$$install --require-hashes -r $<; \
+	$$install --no-deps --no-build-isolation --editable .; \
+	$(BIN)/python -m compileall -q gateway plugins; \
+	touch $@
+LOCK = PATH="$(CURDIR)/$(BIN):$$PATH" uv pip compile --universal --python-version 3.11 --no-emit-index-url \
+	--generate-hashes --no-header --quiet pyproject.toml --extra build
 
 .PHONY: run test check bench lock clean
+.DELETE_ON_ERROR:
 
 run: $(VENV)/.run
 	@$(BIN)/gateway serve --config $(or $(CONFIG),config.example.yaml)
@@ -20,25 +31,19 @@ bench: $(VENV)/.dev
 	@$(BIN)/python contrib/benchmark/run.py $(ARGS)
 
 lock:
-	uv pip compile --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --extra build pyproject.toml -o requirements.txt
-	uv pip compile --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --extra build --extra dev pyproject.toml -o requirements-dev.txt
+	$(LOCK) -o requirements.txt
+	$(LOCK) --extra dev -o requirements-dev.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
 
-$(VENV)/bin/python:
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "AI Gateway needs Python 3.11 or later; set PYTHON=python3.11"; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $(VENV)
 
-$(VENV)/.run: requirements.txt pyproject.toml | $(VENV)/bin/python
-	@echo "installing into $(VENV) (once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -m compileall -q gateway plugins
-	@touch $@
+$(VENV)/.run: requirements.txt pyproject.toml | $(BIN)/python
+	$(INSTALL)
 
-$(VENV)/.dev: requirements-dev.txt pyproject.toml | $(VENV)/bin/python
-	@echo "installing into $(VENV) (once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@ $(VENV)/.run
+$(VENV)/.dev: requirements-dev.txt pyproject.toml | $(BIN)/python
+	$(INSTALL)
+	@touch $(VENV)/.run
