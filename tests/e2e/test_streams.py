@@ -1,6 +1,7 @@
-"""Streams on the wire: keep-alive comments, deadlines, cuts, ends, failover, HTTP/1.0, and what stands in the ledger."""
+"""Streams on the wire: keep-alive comments, deadlines, cuts, ends, failover, HTTP/1.0, and their ledger rows."""
 
 import asyncio
+import itertools
 import json
 import time
 
@@ -81,7 +82,7 @@ async def test_silence_is_filled_with_comments_between_records(lines, asked):
     comments = [at for at, piece in pieces if piece == COMMENT]
     assert 3 <= len(comments) <= 4
     assert AFTER - 0.05 <= comments[0] < AFTER + 0.15
-    gaps = [b - a for a, b in zip(comments, comments[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(comments)]
     assert all(EVERY - 0.05 <= gap < EVERY + 0.15 for gap in gaps)
     assert b"".join(piece for _, piece in pieces if piece != COMMENT) == HELLO + WORLD + STOP + DONE
 
