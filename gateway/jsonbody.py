@@ -1,9 +1,10 @@
-"""The one strict JSON reader for request bodies, and edits of a body's bytes that leave the rest as it came.
+"""The one strict JSON reader for request bodies, a lenient one for replies, and edits of a body's bytes.
 
-Strict means (R-30 of RFC 8259 readers differ): UTF-8, no NaN, no lone surrogates, integers of at most 64 bits, at most
-64 levels, and no duplicate keys, so that no two readers of the same bytes can see different requests.
+Strict means (readers of the same JSON differ where RFC 8259 lets them): UTF-8, no NaN, no lone surrogates, integers of
+at most 64 bits, at most 64 levels, no duplicate keys: no two readers of the same bytes can see different requests.
 """
 
+import json  # noqa: TID251 - replies are read as the clients' readers read them: NaN and lone surrogates pass
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.exchange import Exchange
 
 MAX_DEPTH = 64
+UNREADABLE = object()
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -38,6 +40,21 @@ def read_object(raw: bytes) -> dict[str, Any]:
     if _count_keys(body) != outline.count(b":"):
         raise InvalidRequest("The body has a duplicate key in one of its objects.", code="duplicate_key")
     return body
+
+
+def read_lenient(raw: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """What a client's reader would see in a reply, as JSON that can be written again; `UNREADABLE` if nothing."""
+    try:
+        return _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        text = raw.decode("utf-8", "replace")
+        tree = json.loads(text, strict=False, parse_int=_integer)
+        # Once more through text, so that no lone surrogate is left, which could not be written.
+        return json.loads(json.dumps(tree, ensure_ascii=False).encode("utf-8", "replace"), parse_int=_integer)
+    except (ValueError, RecursionError):
+        return UNREADABLE
 
 
 def outgoing(exchange: "Exchange", model: str) -> bytes:
@@ -81,7 +98,7 @@ def _appended(raw: bytes, name: str, value: bytes, *, empty: bool) -> bytes:
     return raw[:end].rstrip() + comma + _encode(name) + b":" + value + raw[end:]
 
 
-def _value_span(raw: bytes, name: str, value: Any) -> tuple[int, int] | None:
+def _value_span(raw: bytes, name: str, value: Any) -> tuple[int, int] | None:  # noqa: ANN401
     """Where the top-level field's value stands. `name` is a plain identifier; `value` its decoded form."""
     for match in re.finditer(rb'"' + re.escape(name.encode()) + rb'"\s*:\s*', raw):
         if _depth_at(raw, match.start()) == 1:
@@ -135,7 +152,7 @@ def _check_depth(outline: bytes) -> None:
         raise _too_deep()
 
 
-def _count_keys(value: Any) -> int:
+def _count_keys(value: Any) -> int:  # noqa: ANN401
     """The keys of all objects in `value`, and a check of its integers on the way."""
     count = 0
     items = value
@@ -150,6 +167,10 @@ def _count_keys(value: Any) -> int:
         elif kind is int and not -(1 << 63) <= item < 1 << 64:
             raise InvalidRequest("The body has an integer of more than 64 bits.", code="invalid_json")
     return count
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < 19 else float(digits)
 
 
 def _too_deep() -> InvalidRequest:

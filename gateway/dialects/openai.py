@@ -1,17 +1,24 @@
-"""What all OpenAI dialects share: errors, rate-limit headers, checks of common fields, finding and changing texts.
+"""What all OpenAI dialects share: errors, rate-limit headers, checks of common fields, and texts on their way.
+
+Where texts stand in the JSON is in `openai_texts.py`, what a stream's record says in `openai_chunks.py`.
 
 Source: platform.openai.com/docs/api-reference (errors, rate limits), and the `x-ratelimit-*` durations of real replies.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import msgspec
 
 from gateway import sse
-from gateway.errors import GatewayError, InvalidRequest
+from gateway.dialects.openai_chunks import events_of, record_of
+from gateway.dialects.openai_texts import Spot, forget_tokens, read_by_model, said_anywhere, said_in_choice
+from gateway.errors import GatewayError, InvalidRequest, UpstreamCut
+from gateway.events import Event
 from gateway.exchange import Request
 from gateway.hookspecs import RateStanding
+from gateway.jsonbody import UNREADABLE, read_lenient
 
 Change = Callable[[str, str], str]
 MAX_MODEL_NAME = 256
@@ -21,6 +28,39 @@ class OpenAIDialect:
     """The part of a dialect that its endpoints have in common."""
 
     name = "openai"
+
+    def texts(self, request: Request) -> list[str]:
+        """All text that the model would read: of every role, in tools and their parameters, in predictions."""
+        return [spot.text for spot in _read(request.body)]
+
+    def map_texts(self, request: Request, change: Change) -> Request:
+        """The request with each such text replaced by `change(text, part)`; `part` as in `Text`, or `tools`."""
+        changes = [(number, new) for number, spot in enumerate(_read(request.body)) if (new := _changed(spot, change))]
+        if not changes:
+            return request
+        body = deepcopy(request.body)
+        spots = _read(body)
+        for number, new in changes:
+            spots[number].put(new[0])
+        return msgspec.structs.replace(request, raw=msgspec.json.encode(body), body=body)
+
+    def map_reply_texts(self, body: bytes, change: Change) -> bytes:
+        """An unstreamed reply with each text replaced; the same bytes when nothing changed."""
+        reply = read_lenient(body)
+        if reply is UNREADABLE:
+            raise UpstreamCut("The upstream answered with something that is not valid JSON.")
+        try:
+            return msgspec.json.encode(reply) if _map_reply(reply, change) else body
+        except RecursionError:
+            raise UpstreamCut("The upstream answered with JSON that is nested too deeply.") from None
+
+    def events(self, record: bytes) -> list[Event]:
+        """What one record of a stream says."""
+        return events_of(record)
+
+    def encode(self, event: Event) -> bytes:
+        """A changed event as a record of its own, made from the record it came in."""
+        return record_of(event)
 
     def error(self, error: GatewayError, request_id: str) -> bytes:
         """`{"error": {"message", "type", "param", "code"}}`, and the request id beside it."""
@@ -68,7 +108,7 @@ def common(raw: bytes, body: dict[str, Any], *, caps: tuple[str, ...] = ()) -> R
 _KINDS = {bool: "a boolean", int: "an integer", dict: "an object", list: "an array", str: "a string"}
 
 
-def expect(body: dict[str, Any], name: str, kind: type) -> Any:
+def expect(body: dict[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401 - of type `kind`
     """The field if it is there and not null. Raises `InvalidRequest` for another type."""
     value = body.get(name)
     if value is not None and type(value) is not kind:
@@ -76,11 +116,42 @@ def expect(body: dict[str, Any], name: str, kind: type) -> Any:
     return value
 
 
-def with_body(request: Request, body: dict[str, Any]) -> Request:
-    """The request with another body, written anew; the same object when nothing changed."""
-    if body is request.body:
-        return request
-    return msgspec.structs.replace(request, raw=msgspec.json.encode(body), body=body)
+def _read(body: dict[str, Any]) -> list[Spot]:
+    try:
+        return list(read_by_model(body))
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.", code="invalid_json") from None
+
+
+def _changed(spot: Spot, change: Change) -> tuple[str] | None:
+    """The new text, if it is another one; in a tuple, since it may be empty."""
+    new = change(spot.text, spot.part)
+    return None if new == spot.text else (new,)
+
+
+def _map_reply(reply: Any, change: Change) -> bool:  # noqa: ANN401 - whatever an upstream answers
+    """Change the reply in place. Whether anything changed."""
+    choices = reply.get("choices") if type(reply) is dict else None
+    if type(choices) is not list:
+        return _map(said_anywhere(reply), change)
+    changed = False
+    for choice in choices:
+        if type(choice) is dict:
+            if _map(said_in_choice(choice), change):
+                forget_tokens(choice)
+                changed = True
+        else:
+            changed = _map(said_anywhere([choice]), change) or changed
+    return changed
+
+
+def _map(found: Iterable[Spot], change: Change) -> bool:
+    spots = list(found)  # before the first change: a change may take an entry out of a list
+    news = [change(spot.text, spot.part) for spot in spots]
+    for spot, new in zip(spots, news, strict=True):
+        if new != spot.text:
+            spot.put(new)
+    return any(new != spot.text for spot, new in zip(spots, news, strict=True))
 
 
 def _envelope(error: GatewayError, request_id: str) -> dict[str, Any]:

@@ -4,48 +4,65 @@ Sans-io: `feed` takes bytes as read and returns bytes to send. The terminal reco
 chunk is taken out when the client did not ask for it; then, and only then, whole records leave.
 """
 
+from typing import Any
+
 import msgspec
 
 from gateway import sse
-from gateway.dialects.openai_usage import WireUsage, usage_of
+from gateway.dialects.openai_texts import numbered, said_in_choice
+from gateway.dialects.openai_usage import WireUsage, usage_of, wire_from
 from gateway.errors import UpstreamCut
 from gateway.events import Usage
+from gateway.jsonbody import read_lenient
 
 # Above this size a read is a burst: its first part is decoded, the rest only searched.
 _SAMPLE = 4096
 _NULL = b"null"
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     arguments: msgspec.Raw = msgspec.Raw()
 
 
-class _ToolCall(msgspec.Struct):
+class _ToolCall(msgspec.Struct, gc=False):
     function: _Function | None = None
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     content: msgspec.Raw = msgspec.Raw()
     reasoning: msgspec.Raw = msgspec.Raw()
     reasoning_content: msgspec.Raw = msgspec.Raw()
     refusal: msgspec.Raw = msgspec.Raw()
     tool_calls: list[_ToolCall] | None = None
+    function_call: _Function | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: int | None = 0
     delta: _Delta | None = None
     text: msgspec.Raw = msgspec.Raw()
     finish_reason: str | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: WireUsage | None = None
     error: msgspec.Raw = msgspec.Raw()
 
+    @property
+    def of_usage(self) -> bool:
+        """Whether it has nothing but usage."""
+        return not self.choices and self.usage is not None and not self.failed
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has an error."""
+        return bool(self.error) and bytes(self.error) != _NULL
+
 
 _chunks = msgspec.json.Decoder(_Chunk)
+_decode = _chunks.decode
+_NOT_READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class StreamTap:
@@ -63,6 +80,7 @@ class StreamTap:
         self._whole = whole or strip_usage
         self._tail = b""
         self._sent = 0             # how much of the tail has left already
+        self._usage_only = False   # the records last read have a chunk with nothing but usage, to be taken out
         self._open: set[int] = set()
         self._seen: set[int] = set()
 
@@ -81,6 +99,19 @@ class StreamTap:
         if self.done:
             self.last += data
             return b""
+        if not self._tail and data.find(b"\n") == len(data) - 2 and data.startswith(b"data: {") and data[-1] == 10:
+            # One whole record on one line, as nearly every read of a stream is.
+            try:
+                chunk = _decode(data[6:-2])
+            except _NOT_READ:
+                return self._feed(data)
+            if b"\r" not in data:
+                self.records += 1
+                self._see(chunk)
+                return b"" if self._strip and chunk.usage is not None and chunk.of_usage else data
+        return self._feed(data)
+
+    def _feed(self, data: bytes) -> bytes:
         buffer = self._tail + data if self._tail else data
         already = self._sent
         end = sse.last_boundary(buffer)
@@ -106,17 +137,20 @@ class StreamTap:
             return b""
         self._watch(self._tail + b"\n\n")
         unsent, self._tail, self._sent = self._tail[self._sent :], b"", len(self._tail)
-        return unsent
+        return b"" if self._usage_only else unsent
 
     def _watch(self, whole: bytes) -> int:
         """Read what the records say; returns the offset from which bytes are to be held."""
+        self._usage_only = False
         hold = len(whole)
+        if hold <= _SAMPLE and (chunks := _lines(whole)) is not None:
+            self._see_all(chunks)  # the terminal record is no JSON: it is not among them
+            return hold
         if b"[DONE]" in whole and (start := _terminal(whole)) >= 0:
             self.done = True
             hold = start
             whole = whole[:hold]
-        self.records += whole.count(b"\n\n") or whole.count(b"\n\r\n")
-        if len(whole) > _SAMPLE:
+        if hold > _SAMPLE:
             self._burst(whole)
         else:
             self._decode(whole)
@@ -131,49 +165,62 @@ class StreamTap:
             if not start or _needs_decoding(part):
                 self._decode(part)
                 decoded += len(part)
+            else:
+                self.records += part.count(b"\ndata:") + part.startswith(b"data:")
             start += len(part)
         self.text_bytes = before + (self.text_bytes - before) * len(whole) // max(1, decoded)
 
     def _decode(self, whole: bytes) -> None:
-        if not whole:
-            return
-        try:
-            chunks = _chunks.decode_lines(whole.replace(b"data: ", b""))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        chunks = _lines(whole)
+        if chunks is None:
             chunks = [chunk for record in sse.split(whole) if (chunk := _tolerant(record)) is not None]
+        self._see_all(chunks)
+
+    def _see_all(self, chunks: list[_Chunk]) -> None:
+        self.records += len(chunks)
         for chunk in chunks:
             self._see(chunk)
+            if self._strip and chunk.usage is not None and chunk.of_usage:
+                self._usage_only = True
 
     def _see(self, chunk: _Chunk) -> None:
         for choice in chunk.choices or ():
             index = choice.index or 0
-            if index not in self._seen:
+            if choice.finish_reason:
+                self._seen.add(index)
+                self._open.discard(index)
+            elif index not in self._seen:
                 self._seen.add(index)
                 self._open.add(index)
-            if choice.finish_reason is not None:
-                self._open.discard(index)
-            self.text_bytes += _size(choice.text)
             delta = choice.delta
-            if delta is not None:
-                self.text_bytes += (
-                    _size(delta.content) + _size(delta.refusal) + (_size(delta.reasoning) or _size(delta.reasoning_content))
-                )
-                for call in delta.tool_calls or ():
-                    if call.function is not None:
-                        self.text_bytes += _size(call.function.arguments)
+            if delta is None:
+                self.text_bytes += _size(choice.text)
+                continue
+            if delta.content:
+                self.text_bytes += _size(delta.content)
+            if delta.tool_calls or delta.reasoning or delta.reasoning_content or delta.refusal or delta.function_call:
+                self.text_bytes += _more(delta)
         if chunk.usage is not None:
             self.usage = usage_of(chunk.usage) or self.usage
-        if len(chunk.error) and bytes(chunk.error) != _NULL:
+        if chunk.error and chunk.failed:
             self.error = _error_text(bytes(chunk.error))
 
     def _kept(self, whole: bytes) -> bytes:
-        if not self._strip or b'"usage"' not in whole or b"[]" not in whole:
+        if not self._usage_only:
             return whole
         return b"".join(
             record
             for record in sse.split(whole)
-            if b"[]" not in record or b'"usage"' not in record or not _is_usage_chunk(record)
+            if b'"usage"' not in record or not _is_usage_chunk(record)
         )
+
+
+def _lines(whole: bytes) -> list[_Chunk] | None:
+    """The chunks of records as they are usually written: one line each; `None` if one is not."""
+    try:
+        return _chunks.decode_lines(whole.replace(b"data: ", b""))
+    except _NOT_READ:
+        return None
 
 
 def _terminal(whole: bytes) -> int:
@@ -199,46 +246,52 @@ def _needs_decoding(whole: bytes) -> bool:
     )
 
 
+def _more(delta: _Delta) -> int:
+    """The size of a delta's texts beside the answer; reasoning often stands there twice."""
+    size = _size(delta.refusal) + (_size(delta.reasoning) or _size(delta.reasoning_content))
+    functions = [delta.function_call, *[call.function for call in delta.tool_calls or ()]]
+    return size + sum(_size(function.arguments) for function in functions if function is not None)
+
+
 def _tolerant(record: bytes) -> _Chunk | None:
     payload = sse.data(record)
     if payload is None:
         return None
     try:
-        return _chunks.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _field_by_field(payload)
-
-
-class _Loose(msgspec.Struct):
-    choices: msgspec.Raw = msgspec.Raw()
-    usage: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
-
-
-def _field_by_field(payload: bytes) -> _Chunk | None:
-    """A chunk with a field of an unexpected type: keep the fields that can be read."""
+        return _decode(payload)
+    except _NOT_READ:
+        tree = read_lenient(payload)
     try:
-        loose = msgspec.json.decode(payload, type=_Loose)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _chunk_of(tree) if type(tree) is dict else None
+    except RecursionError:
         return None
-    chunk = _Chunk(error=loose.error)
-    try:
-        chunk.usage = msgspec.json.decode(loose.usage, type=WireUsage | None) if len(loose.usage) else None
-        chunk.choices = msgspec.json.decode(loose.choices, type=list[_Choice] | None) if len(loose.choices) else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return chunk
-    return chunk
+
+
+def _chunk_of(tree: dict[str, Any]) -> _Chunk:
+    """A chunk with fields of unexpected types: what can be read of it, the texts of a choice as one."""
+    choices, error = tree.get("choices"), tree.get("error")
+    return _Chunk(
+        choices=[
+            _choice_of(index, choice)
+            for index, choice in (numbered(choices) if type(choices) is list else ())
+            if type(choice) is dict
+        ],
+        usage=wire_from(tree.get("usage")),
+        error=msgspec.Raw(msgspec.json.encode(error) if error else b""),
+    )
+
+
+def _choice_of(index: int, choice: dict[str, Any]) -> _Choice:
+    said = "".join([spot.text for spot in said_in_choice(choice)])
+    reason = choice.get("finish_reason")
+    return _Choice(
+        index=index, text=msgspec.Raw(msgspec.json.encode(said)), finish_reason=str(reason) if reason else None
+    )
 
 
 def _is_usage_chunk(record: bytes) -> bool:
-    payload = sse.data(record)
-    if payload is None:
-        return False
-    try:
-        chunk = _chunks.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
-    return chunk.choices == [] and chunk.usage is not None
+    chunk = _tolerant(record)
+    return chunk is not None and chunk.of_usage
 
 
 def _size(raw: msgspec.Raw) -> int:

@@ -1,20 +1,26 @@
 """Token counts as OpenAI and the servers that speak its API report them.
 
-Sources: the `usage` objects of platform.openai.com/docs/api-reference, and the deviations that real traffic shows: DeepSeek's
-`prompt_cache_hit_tokens`, Moonshot's top-level `cached_tokens`, xAI's `completion_tokens` without the reasoning.
+Sources: the `usage` objects of platform.openai.com/docs/api-reference, and the deviations that real traffic shows:
+DeepSeek's `prompt_cache_hit_tokens`, Moonshot's top-level `cached_tokens`, OpenRouter's `cache_write_tokens`; xAI and
+Gemini, whose `completion_tokens` lack the reasoning that `total_tokens` has.
 """
+
+from typing import Any
 
 import msgspec
 
 from gateway.events import Usage
 
+_LARGEST = 1 << 53
 
-class _Details(msgspec.Struct):
+
+class _Details(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
-class WireUsage(msgspec.Struct):
+class WireUsage(msgspec.Struct, gc=False):
     """A `usage` object; all of it optional."""
 
     prompt_tokens: int | None = None
@@ -26,17 +32,69 @@ class WireUsage(msgspec.Struct):
     cached_tokens: int | None = None
 
 
+_NOTHING = _Details()
+
+
 def usage_of(wire: WireUsage) -> Usage | None:
     """The billed tokens, or `None` where the object has none or impossible ones (missing is not zero)."""
     if wire.prompt_tokens is None and wire.completion_tokens is None:
         return None
     read = wire.prompt_tokens or 0
     written = wire.completion_tokens or 0
-    reasoning = (wire.completion_tokens_details and wire.completion_tokens_details.reasoning_tokens) or 0
-    cached = (wire.prompt_tokens_details and wire.prompt_tokens_details.cached_tokens) or 0
-    cached = cached or wire.prompt_cache_hit_tokens or wire.cached_tokens or 0
-    if reasoning and wire.total_tokens == read + written + reasoning:
-        written += reasoning
-    if min(read, written, cached, reasoning) < 0:
+    details = wire.prompt_tokens_details or _NOTHING
+    reasoning = (wire.completion_tokens_details or _NOTHING).reasoning_tokens or 0
+    cached = details.cached_tokens or wire.prompt_cache_hit_tokens or wire.cached_tokens or 0
+    stored = details.cache_write_tokens or 0
+    hidden = (wire.total_tokens or 0) - read - written
+    if hidden > 0 and reasoning in (0, hidden):
+        written += hidden
+        reasoning = hidden
+    if min(read, written, cached, stored, reasoning) < 0 or max(read, written) > _LARGEST:
         return None
-    return Usage(input=read, output=written, cached=min(cached, read), reasoning=min(reasoning, written))
+    cached = min(cached, read)
+    return Usage(
+        input=read, output=written, cached=cached, cache_write=min(stored, read - cached),
+        reasoning=min(reasoning, written),
+    )
+
+
+def wire_from(value: Any) -> WireUsage | None:  # noqa: ANN401 - whatever stands for `usage` in a reply
+    """A usage object of decoded JSON, leniently: a number may be a string or `12.0`; what is no number is not there."""
+    return msgspec.convert(_numbers(value, WireUsage), WireUsage) if type(value) is dict else None
+
+
+def reported(body: bytes) -> Usage | None:
+    """The usage of an unstreamed reply. Raises `msgspec.DecodeError` or `UnicodeDecodeError` for what is no JSON."""
+    try:
+        wire = _replies.decode(body).usage
+    except msgspec.ValidationError:
+        tree = msgspec.json.decode(body)
+        wire = wire_from(tree.get("usage")) if type(tree) is dict else None
+    return usage_of(wire) if wire is not None else None
+
+
+class _Reply(msgspec.Struct):
+    usage: WireUsage | None = None
+
+
+_replies = msgspec.json.Decoder(_Reply)
+
+
+def _numbers(value: dict[Any, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The fields of `struct` that can be read."""
+    found: dict[str, Any] = {}
+    for name in struct.__struct_fields__:
+        item = value.get(name)
+        if name.endswith("_details"):
+            found[name] = _numbers(item, _Details) if type(item) is dict else None
+        elif (number := _number(item)) is not None:
+            found[name] = number
+    return found
+
+
+def _number(item: Any) -> int | None:  # noqa: ANN401
+    if type(item) is str and item.isascii() and item.isdigit() and len(item) < 19:
+        return int(item)
+    if type(item) is float and item.is_integer():
+        return int(item)
+    return item if type(item) is int else None
