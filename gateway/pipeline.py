@@ -136,6 +136,8 @@ class Pipeline:
             first = b""
             if streamed:
                 first = await _first_bytes(exchange, upstream, line)
+            elif exchange.streamed:
+                raise UpstreamCut("The upstream answered with a whole reply after the stream had begun.")
             else:
                 reply = await relay.whole(upstream)
             exchange.first_byte = time.monotonic()
