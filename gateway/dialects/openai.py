@@ -46,11 +46,11 @@ class OpenAIDialect:
 
     def map_reply_texts(self, body: bytes, change: Change) -> bytes:
         """An unstreamed reply with each text replaced; the same bytes when nothing changed."""
-        reply = read_lenient(body)
-        if reply is UNREADABLE:
+        reply = [read_lenient(body)]
+        if reply[0] is UNREADABLE:
             raise UpstreamCut("The upstream answered with something that is not valid JSON.")
         try:
-            return msgspec.json.encode(reply) if _map_reply(reply, change) else body
+            return msgspec.json.encode(reply[0]) if _map_reply(reply, change) else body
         except RecursionError:
             raise UpstreamCut("The upstream answered with JSON that is nested too deeply.") from None
 
@@ -129,19 +129,17 @@ def _changed(spot: Spot, change: Change) -> tuple[str] | None:
     return None if new == spot.text else (new,)
 
 
-def _map_reply(reply: Any, change: Change) -> bool:  # noqa: ANN401 - whatever an upstream answers
-    """Change the reply in place. Whether anything changed."""
-    choices = reply.get("choices") if type(reply) is dict else None
-    if type(choices) is not list:
+def _map_reply(reply: list[Any], change: Change) -> bool:
+    """Change the reply, the one entry of a list, in place. Whether anything changed."""
+    tree = reply[0]
+    choices = tree.get("choices") if type(tree) is dict else None
+    if type(choices) is not list or not all(type(choice) is dict for choice in choices):
         return _map(said_anywhere(reply), change)
-    changed = False
+    changed = _map(said_anywhere({"error": tree.get("error")}), change)
     for choice in choices:
-        if type(choice) is dict:
-            if _map(said_in_choice(choice), change):
-                forget_tokens(choice)
-                changed = True
-        else:
-            changed = _map(said_anywhere([choice]), change) or changed
+        if _map(said_in_choice(choice), change):
+            forget_tokens(choice)
+            changed = True
     return changed
 
 

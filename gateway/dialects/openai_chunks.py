@@ -20,6 +20,7 @@ from gateway.jsonbody import read_lenient
 # Not choices: texts that are complete in one record. Each is followed by its own `Finish`, so that none waits.
 _WHOLE = -1
 _ERROR = -2
+_SNAPSHOT = -3  # of choice 0; of choice 1 it is -4
 _END_OF_LINE = re.compile(rb"\r\n|\n|\r")
 
 
@@ -73,8 +74,8 @@ def record_of(event: Event) -> bytes:
     raw = event.record.raw
     if isinstance(event, Opaque | End):
         return raw
-    if isinstance(event, Finish) and event.choice < 0:
-        return b""  # no finish of the stream's: see _WHOLE
+    if _is_snapshot(event) or (isinstance(event, Finish) and event.choice < 0):
+        return b""  # a snapshot is of use only where nothing was changed; the others are no finishes of the stream
     read = _read(sse.data(raw) or b"")
     if read is None:
         return _written(event.text) if isinstance(event, Text) else b""
@@ -119,19 +120,38 @@ def _chunk(payload: bytes) -> dict[str, Any] | None:
 def _found(chunk: dict[str, Any]) -> list[_Found]:
     found: list[_Found] = []
     for index, choice in numbered(chunk.get("choices") or []):
+        message = choice.get("message")
+        spots: Iterable[Spot] = said_in_choice(choice)
+        if type(message) is dict and type(choice.get("delta")) is dict:
+            # Perplexity: beside each delta all that was said so far.
+            spots, snapshot = _split(spots, message)
+            found += _complete(snapshot, _SNAPSHOT - index)
         found.extend(
             _Found(Text(slot.text, index, part, tool), choice, slot)  # type: ignore[arg-type]
-            for (part, tool), slot in _slots(said_in_choice(choice)).items()
+            for (part, tool), slot in _slots(spots).items()
         )
         if reason := choice.get("finish_reason"):
             found.append(_Found(Finish(str(reason), index), choice))
     wire = wire_from(chunk.get("usage"))
     if wire is not None and (counted := usage_of(wire)) is not None:
         found.append(_Found(counted))
-    if (error := chunk.get("error")) and (spots := list(said_anywhere({"error": error}))):
-        slot = _Slot("".join([spot.text for spot in spots]), [spots])
-        found += (_Found(Text(slot.text, _ERROR), slot=slot), _Found(Finish("", _ERROR)))
+    if error := chunk.get("error"):
+        found += _complete(list(said_anywhere({"error": error})), _ERROR)
     return found
+
+
+def _complete(spots: list[Spot], choice: int) -> list[_Found]:
+    """A text that does not go on in other records."""
+    if not spots:
+        return []
+    slot = _Slot("".join([spot.text for spot in spots]), [spots])
+    return [_Found(Text(slot.text, choice), slot=slot), _Found(Finish("", choice))]
+
+
+def _split(spots: Iterable[Spot], message: dict[str, Any]) -> tuple[list[Spot], list[Spot]]:
+    """The spots outside of `message`, and those in it."""
+    known = list(spots)
+    return [spot for spot in known if spot.root is not message], [spot for spot in known if spot.root is message]
 
 
 def _slots(spots: Iterable[Spot]) -> dict[tuple[str, int], _Slot]:
@@ -159,10 +179,15 @@ def _same(one: Event, other: Event) -> bool:
     return isinstance(one, Usage) and isinstance(other, Usage)
 
 
+def _is_snapshot(event: Event) -> bool:
+    return isinstance(event, Text | Finish) and event.choice <= _SNAPSHOT
+
+
 def _leave(chunk: dict[str, Any], found: list[_Found], number: int) -> None:
     """Take everything of the other events out of the chunk."""
     mine = found[number]
-    first, last = number == 0, number == len(found) - 1
+    first = all(_is_snapshot(each.event) for each in found[:number])
+    last = number == len(found) - 1
     errors = [at for at, each in enumerate(found) if isinstance(each.event, Text) and each.event.choice == _ERROR]
     if number != errors[0] if errors else not last:
         chunk.pop("error", None)
@@ -177,6 +202,8 @@ def _leave(chunk: dict[str, Any], found: list[_Found], number: int) -> None:
         choice for choice in choices if choice is mine.choice or (first and id(choice) not in spoken)
     ]
     if mine.choice is not None:
+        if type(mine.choice.get("delta")) is dict:
+            mine.choice.pop("message", None)
         here = [each.slot for each in found if each.choice is mine.choice and each.slot is not None]
         others = [spot for slot in here if slot is not mine.slot for spot in slot.spots()]
         _leave_in_choice(mine.choice, mine.slot.spots() if mine.slot else [], others, first=first)

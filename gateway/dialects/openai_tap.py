@@ -40,6 +40,7 @@ class _Delta(msgspec.Struct, gc=False):
 class _Choice(msgspec.Struct, gc=False):
     index: int | None = 0
     delta: _Delta | None = None
+    message: _Delta | None = None
     text: msgspec.Raw = msgspec.Raw()
     finish_reason: str | None = None
 
@@ -192,7 +193,7 @@ class StreamTap:
             elif index not in self._seen:
                 self._seen.add(index)
                 self._open.add(index)
-            delta = choice.delta
+            delta = choice.delta or choice.message
             if delta is None:
                 self.text_bytes += _size(choice.text)
                 continue

@@ -27,8 +27,8 @@ _SETTINGS = frozenset({
 })  # fmt: skip
 _TOOLS = frozenset({"tools", "functions", "response_format"})
 _IDENTIFIERS = frozenset({
-    "role", "type", "id", "tool_call_id", "call_id", "file_id", "mime_type", "media_type", "required", "$ref", "$id",
-    "$schema", "signature", "encrypted_content", "thought_signature",
+    "role", "type", "id", "tool_call_id", "call_id", "file_id", "mime_type", "media_type", "format", "required",
+    "$ref", "$id", "$schema", "signature", "encrypted_content", "thought_signature",
 })
 _NAMED = frozenset({"function", "custom", "json_schema", "function_call", "tools", "functions"})
 _MEDIA = frozenset({"url", "image_url", "video_url", "audio_url", "file_url", "data", "file_data", "b64_json"})

@@ -232,6 +232,22 @@ async def test_the_text_of_an_error_is_seen():
     assert (error["error"]["message"], error["choices"]) == ("m", [])
 
 
+async def test_a_snapshot_beside_a_delta_is_judged_and_leaves_only_unchanged():
+    """Perplexity repeats all that was said in each record: once something was redacted, the repetitions go."""
+    said = [record({"index": 0, "delta": {"role": "assistant", "content": text}, "message": {"content": snapshot}})
+            for text, snapshot in (("a ", "a "), ("secret", "a secret"), (" b", "a secret b"))]  # fmt: skip
+    last = record({"index": 0, "delta": {"role": "assistant", "content": ""}, "message": {"content": "a secret b"},
+                   "finish_reason": "stop"})  # fmt: skip
+    assert await censored(*said, last, word="absent") == [*said, last]
+    out = await censored(*said, last)
+    assert out[0] == said[0]
+    assert b"secret" not in b"".join(out)
+    choices = [chunk["choices"][0] for chunk in decoded(out)[1:]]
+    assert [choice["delta"].get("content", "") for choice in choices] == ["***", " b", ""]
+    assert [choice["finish_reason"] for choice in choices] == [None, None, "stop"]
+    assert not any("message" in choice for choice in choices)
+
+
 async def test_a_redacted_transcript_takes_its_sound_with_it():
     raw = record(delta(audio={"id": "a", "transcript": "secret", "data": "AAAA"}))
     [out] = decoded(await censored(raw))
@@ -259,6 +275,17 @@ def test_what_stands_in_no_record_is_written_as_nothing():
 @pytest.mark.parametrize("end", ["stop", 7, ["x"]])
 def test_any_finish_reason_is_a_finish(end):
     assert events_of(record(delta(finish=end)))[0].reason == str(end)
+
+
+def test_recorded_streams_speak_in_one_voice_a_part():
+    """Servers that repeat reasoning in several fields are heard once; nothing recorded is unreadable."""
+    for name, body in STREAMS:
+        events = [event for raw in sse.split(body) for event in events_of(raw)]
+        voices = {(e.part, e.tool) for e in events if isinstance(e, Text) and e.part != "arguments"}
+        snapshots = "perplexity" in name
+        assert voices <= {("content", 0), ("reasoning", 0), ("refusal", 0)}, name
+        failed = "failed-error" in name or "engine-death" in name
+        assert failed or snapshots or all(event.choice >= 0 for event in events if isinstance(event, Text)), name
 
 
 def mutated(raw, seed):

@@ -148,6 +148,7 @@ def test_text_is_measured_in_every_field(delta):
     assert run(record, [])[1].text_bytes == run(record * 2, [len(record)])[1].text_bytes // 2
     assert run(record, [])[1].text_bytes >= 5
     assert run(record, [7])[1].text_bytes == run(record, [])[1].text_bytes
+    assert run(record.replace(b'"delta"', b'"message"'), [])[1].text_bytes >= 5
 
 
 def test_comments_are_no_records():
