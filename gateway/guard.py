@@ -70,6 +70,8 @@ class GuardStage:
             raise
         except Exception as error:
             return self._failed(error, context)
+        if verdict.action != "pass" and (final or verdict.action != "block"):
+            context.exchange.internal.setdefault("triggered", set()).add((self.name, verdict.action))
         if verdict.action == "block" and final:
             raise self._blocked(verdict, text, context)
         if verdict.action == "warn":

@@ -84,6 +84,8 @@ class Metrics:
         self.attempts = count("attempts", "Tries at targets.", ("provider", "outcome"))
         self.errors = count("errors", "Requests that ended with an error, by its kind.", ("endpoint", "error"))
         self.limit_hits = count("rate_limit_hits", "Requests refused by a limit: rate or cost.", ("limit",))
+        guarded = "Requests in which a guardrail warned, redacted or blocked."
+        self.guardrail_triggers = count("guardrail_triggers", guarded, ("rule", "action"))
         self.unpriced = count("unpriced_requests", "Requests to targets without a price.", ("model", "provider"))
 
     def _of_the_process(self) -> None:

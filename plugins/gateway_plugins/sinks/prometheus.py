@@ -51,6 +51,8 @@ class PrometheusSink:
         if exchange.attempts:
             self._metrics.overhead.observe(exchange.overhead)
             self._spent(exchange, target, model, provider)
+        for rule, action in exchange.internal.get("triggered", ()):
+            self._metrics.guardrail_triggers.labels(rule, action).inc()
         if exchange.error is not None:
             self._error(exchange)
 

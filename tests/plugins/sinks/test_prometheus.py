@@ -72,3 +72,11 @@ async def test_counting_costs_a_few_microseconds(place, exchange):
             await sink.on_usage(one)
         best = min(best, (time.perf_counter() - began) / 500)
     assert best < 100e-6
+
+
+async def test_a_guardrails_verdict_is_counted_once_for_an_exchange(place, exchange):
+    sink = await place.start(PrometheusSink())
+    seen = exchange()
+    seen.internal["triggered"] = {("no-hosts", "redact")}
+    await sink.on_usage(seen)
+    assert place.series()['guardrail_triggers_total{action="redact",rule="no-hosts"}'] == 1
