@@ -1,12 +1,9 @@
 """`gateway keys`: create, list and revoke API keys, beside a running gateway or without one."""
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import click
 import msgspec
@@ -15,17 +12,9 @@ from gateway.accounts.bootstrap import load_master_secret
 from gateway.accounts.keys import issue, parse, pepper
 from gateway.accounts.records import KeyRecord, Limits, state
 from gateway.clock import now_ms
-from gateway.commands import config_option, find_config
-from gateway.config import Config
-from gateway.configfile import ConfigError, load
-from gateway.errors import GatewayError
+from gateway.commands.place import Place, at_place
 from gateway.money import NANO, dollars
 from gateway.store import Store
-from gateway.store.owner import open_store
-from gateway.store.sqlite import DATABASE
-
-T = TypeVar("T")
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 _SPANS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 _FAR: Final = 253_402_300_799_000  # the end of the year 9999
@@ -53,31 +42,6 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     models: tuple[str, ...] | None
 
 
-class _Place(msgspec.Struct, frozen=True):
-    config: Config
-    data_dir: Path
-
-    def run(self, work: Callable[[Store], Awaitable[T]]) -> T:
-        """Run `work` with the store of this place; its errors become the command's."""
-
-        async def with_store() -> T:
-            store = await open_store(self.data_dir)
-            try:
-                return await work(store)
-            finally:
-                await store.close()
-
-        if not (self.data_dir / DATABASE).exists():
-            raise click.ClickException(
-                f"{self.data_dir} holds no gateway's data. Start the gateway once, or name its directory with "
-                "--data-dir, or its configuration with --config."
-            )
-        try:
-            return asyncio.run(with_store())
-        except GatewayError as error:
-            raise click.ClickException(error.message) from error
-
-
 class _Dollars(click.ParamType[int]):
     name = "dollars"
 
@@ -102,25 +66,6 @@ class _Moment(click.ParamType[int]):
         return moment
 
 
-def _at_place(command: Command) -> Command:
-    """The two options that say whose keys these are, as one argument `place`."""
-
-    def place(config: Path | None, data_dir: Path | None, **options: object) -> object:
-        try:
-            file = find_config(config)
-            loaded = Config() if file is None else load(file).config
-        except ConfigError as error:
-            raise click.ClickException(str(error)) from error
-        return command(_Place(loaded, data_dir or Path(loaded.data_dir)), **options)
-
-    place.__name__, place.__doc__ = command.__name__, command.__doc__
-    place.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    data_dir = click.option(
-        "--data-dir", type=click.Path(path_type=Path), help="The gateway's data directory: else the configuration's."
-    )
-    return config_option(data_dir(place))  # type: ignore[return-value]
-
-
 @click.group()
 def keys() -> None:
     """API keys: create, list, revoke."""
@@ -139,9 +84,9 @@ def keys() -> None:
 @click.option("--cost-monthly", type=_Dollars(), help="Dollars a calendar month.")
 @click.option("--model", "models", multiple=True, help="A model it may use, or a wildcard; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_at_place
+@at_place
 def create(
-    place: _Place, *, name: str, tenant: str, owner: str | None, environment: str, expires: int | None,
+    place: Place, *, name: str, tenant: str, owner: str | None, environment: str, expires: int | None,
     models: tuple[str, ...], as_json: bool, **limits: int | None,
 ) -> None:  # fmt: skip
     """Create a key and print it: it is shown this once, and stored nowhere."""
@@ -165,8 +110,8 @@ def create(
 @keys.command(name="list")
 @click.option("--tenant", help="Only keys of this tenant.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_at_place
-def list_(place: _Place, *, tenant: str | None, as_json: bool) -> None:
+@at_place
+def list_(place: Place, *, tenant: str | None, as_json: bool) -> None:
     """List keys, newest first, revoked and expired ones included."""
 
     async def work(store: Store) -> list[KeyRecord]:
@@ -192,8 +137,8 @@ def list_(place: _Place, *, tenant: str | None, as_json: bool) -> None:
 @click.argument("key")
 @click.option("--tenant", help="Only if it is a key of this tenant.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_at_place
-def revoke(place: _Place, *, key: str, tenant: str | None, as_json: bool) -> None:
+@at_place
+def revoke(place: Place, *, key: str, tenant: str | None, as_json: bool) -> None:
     """Revoke KEY for good: its id, or the key itself. Every worker refuses it within a second."""
     parsed = parse(key)
     key_id = key if parsed is None else parsed[0]

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from gateway.commands import config_option, find_config
 from gateway.config import Config
 from gateway.configfile import ConfigError, load
 from gateway.errors import GatewayError
@@ -51,17 +52,15 @@ def at_place(command: Command) -> Command:
 
     def place(config: Path | None, data_dir: Path | None, **options: object) -> object:
         try:
-            loaded = Config() if config is None else load(config).config
+            file = find_config(config)
+            loaded = Config() if file is None else load(file).config
         except ConfigError as error:
             raise click.ClickException(str(error)) from error
         return command(Place(loaded, data_dir or Path(loaded.data_dir)), **options)
 
     place.__name__, place.__doc__ = command.__name__, command.__doc__
     place.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    path = click.Path(path_type=Path)
-    for option in (
-        click.option("--data-dir", type=path, help="The gateway's data directory, instead of the configuration's."),
-        click.option("--config", type=path, envvar="GATEWAY_CONFIG", help="The gateway's configuration file."),
-    ):
-        place = option(place)
-    return place  # type: ignore[return-value]
+    data_dir = click.option(
+        "--data-dir", type=click.Path(path_type=Path), help="The gateway's data directory: else the configuration's."
+    )
+    return config_option(data_dir(place))  # type: ignore[return-value]

@@ -5,6 +5,7 @@ import csv
 import io
 import tracemalloc
 from decimal import Decimal
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -25,7 +26,9 @@ def row(number, **fields):
 
 
 @pytest.fixture
-def data_dir(tmp_path):
+def data_dir(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # away from any configuration that is found by itself
+    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
     return tmp_path / "data"
 
 
@@ -94,6 +97,15 @@ def test_a_moment_that_is_none_is_refused_by_name(run, fill):
 
 def test_without_data_the_command_says_what_to_do(run):
     assert "--data-dir" in run("summary", fails=True)
+
+
+def test_the_directory_is_the_one_of_the_configuration_that_serve_would_use(fill, data_dir, tmp_path, monkeypatch):
+    fill([row(1)])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    Path("config.yaml").write_text(f"data_dir: {data_dir}\n")
+    result = CliRunner().invoke(usage, ["summary", "--json"])
+    assert msgspec.json.decode(result.output)[0]["requests"] == 1
 
 
 def test_an_export_as_json_lines_holds_every_field_and_attempt(run, fill):
