@@ -1,7 +1,9 @@
-"""Writes the generated pages: docs/plugins/hooks.md from the hook specification, docs/options.md from the schema.
+"""Writes what is generated in docs/: the pages of hooks and options, and the marked parts of other pages.
 
     python contrib/docs/generate.py           # write them
     python contrib/docs/generate.py --check   # fail when one is stale
+
+A marked part is what stands between `<!-- generated: NAME WORDS… -->` and `<!-- end -->`; `PARTS` has the names.
 """
 
 import inspect
@@ -9,13 +11,20 @@ import re
 import sys
 from pathlib import Path
 
+import click
 import msgspec
+from click.testing import CliRunner
+from prometheus_client.core import Metric
 
 from gateway import hookspecs
+from gateway.cli import cli
+from gateway.commands.plugins import listing
 from gateway.config import Config
 from gateway.dispatch import ROLES
+from gateway.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
+MARKED = re.compile(r"(<!-- generated: (\w+)([^>]*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def hooks_page() -> str:
@@ -37,8 +46,9 @@ def hooks_page() -> str:
 
 
 def options_page() -> str:
-    """Every option of the YAML file, section by section."""
-    parts = ["# Options\n", "Generated from `gateway/config.py` by `contrib/docs/generate.py`.\n"]
+    """Every option of the YAML file section by section, then those of the built-in plugins."""
+    about = "Generated from `gateway/config.py` and the plugins by `contrib/docs/generate.py`."
+    parts = [f"# Options\n\n{about} By task: [Configuration](configuration.md).\n"]
     seen: set[type] = set()
     queue: list[tuple[str, type]] = [("The file", Config)]
     while queue:
@@ -51,18 +61,49 @@ def options_page() -> str:
             parts.append(_row(field))
             queue.extend((f"`{field.encode_name}`", found) for found in _structs(field.type))
         parts.append("")
+    parts.append("# Options of plugins\n\nUnder `with:`. `gateway plugins` shows those of all installed plugins.\n")
+    for plugin in listing(None):
+        if plugin.options and "/gateway_plugins/" in plugin.file:
+            parts.append(f"## `{plugin.id}`\n\n{plugin.about}\n\n| option | type | default | |\n|---|---|---|---|")
+            for option in plugin.options:
+                kind = option.type.replace(" | ", " or ")
+                default = "required" if option.default is None else f"`{option.default}`"
+                parts.append(f"| `{option.name}` | {kind} | {default} | {option.description} |")
+            parts.append("")
     return "\n".join(parts)
+
+
+def metrics_table() -> str:
+    """Every metric with its kind and labels, as Prometheus sees them."""
+    collectors = Metrics(ROOT)._registry._collector_to_names  # the library has no public list of them
+    rows = [_metric(family, made._labelnames) for made in collectors for family in made.describe()]
+    return "\n".join(["| metric | kind | labels | |", "|---|---|---|---|", *rows])
+
+
+def _metric(family: Metric, labels: tuple[str, ...]) -> str:
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    return f"| `{name}` | {family.type} | {', '.join(f'`{label}`' for label in labels)} | {family.documentation} |"
+
+
+def help_text(*words: str) -> str:
+    """What `gateway WORDS… --help` prints."""
+    result = CliRunner().invoke(cli, [*words, "--help"], prog_name="gateway", terminal_width=100, max_content_width=100)
+    if result.exit_code:
+        raise click.ClickException(result.output)
+    return f"```text\n{result.output.rstrip()}\n```"
 
 
 def _row(field: msgspec.structs.FieldInfo) -> str:
     schema = msgspec.json.schema(field.type) if not _structs(field.type) else {}
-    kind = schema.get("type") or " or ".join(
-        str(each.get("type", each.get("enum", ""))) for each in schema.get("anyOf", [])
-    ) or "section"
-    if schema.get("enum"):
-        kind = " or ".join(map(str, schema["enum"]))
+    kind = " or ".join(dict.fromkeys(_kinds(schema))) or "section"
     default = "" if field.default is msgspec.NODEFAULT or _structs(field.type) else f"`{_yaml(field.default)}`"
     return f"| `{field.encode_name}` | {kind} | {default} | {_description(field.type)} |"
+
+
+def _kinds(schema: dict) -> list[str]:
+    if "enum" in schema:
+        return [str(each) for each in schema["enum"]]
+    return [schema["type"]] if "type" in schema else [kind for each in schema.get("anyOf", ()) for kind in _kinds(each)]
 
 
 def _description(kind: object) -> str:
@@ -85,17 +126,29 @@ def _signature(function: object) -> str:
 
 
 PAGES = {"docs/plugins/hooks.md": hooks_page, "docs/options.md": options_page}
+PARTS = {"metrics": metrics_table, "help": help_text}
+
+
+def pages() -> dict[str, str]:
+    """Every page that is generated or has generated parts, as it should be."""
+    found = {name: page() for name, page in PAGES.items()}
+    for path in sorted((ROOT / "docs").rglob("*.md")):
+        name = path.relative_to(ROOT).as_posix()
+        if name not in found and MARKED.search(text := path.read_text()):
+            found[name] = MARKED.sub(lambda m: f"{m[1]}{PARTS[m[2]](*m[3].split())}\n{m[4]}", text)
+    return found
 
 
 def main() -> int:
     """Write the pages, or say which are stale."""
-    stale = [name for name, page in PAGES.items() if not _same(ROOT / name, page())]
+    wanted = pages()
+    stale = [name for name, text in wanted.items() if not _same(ROOT / name, text)]
     if "--check" in sys.argv:
         for name in stale:
             print(f"{name} is stale: run python contrib/docs/generate.py")
         return int(bool(stale))
     for name in stale:
-        (ROOT / name).write_text(PAGES[name]())
+        (ROOT / name).write_text(wanted[name])
         print("wrote", name)
     return 0
 
