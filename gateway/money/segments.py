@@ -117,7 +117,9 @@ class Segment:
         if not rest.strip(b"\0"):
             return None
         found = _next_record(rest, 1)
-        if found is None and writing:
+        if writing and (found is None or record_at(self._read(at, _CHUNK), 0) is not None):
+            # Nothing whole follows yet; or what follows is whole, and so by now is the record before it, which was
+            # being written while it was read. Either way the next turn takes it.
             return None
         end = len(rest.rstrip(b"\0")) if found is None else found
         self._report(at, end, "torn or corrupt records")

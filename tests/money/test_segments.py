@@ -5,7 +5,7 @@ import zlib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.money.journal import CLOSE, HEAD, OPEN, Opened, _record
+from gateway.money.journal import CLOSE, HEAD, OPEN, Journal, Opened, _record
 from gateway.money.ledger import LedgerRow
 from gateway.money.segments import Segment, dead_journals
 
@@ -127,3 +127,24 @@ def test_dead_journals_are_those_of_the_asked_slot_that_nobody_writes(tmp_path):
     assert set(dead_journals(tmp_path)) == {"0-a", "1-b", "10-c"}
     assert set(dead_journals(tmp_path, 1)) == {"1-b"}
     assert [path.name for path in dead_journals(tmp_path, 0)["0-a"]] == ["0-a-0.journal", "0-a-1.journal"]
+
+
+def test_a_record_that_was_half_written_while_it_was_read_is_no_damage(tmp_path, monkeypatch):
+    """The writer may finish a record, and the next, between two looks: both are taken in the next turn."""
+    journal = Journal(tmp_path, 0, fsync_ms=5, max_bytes=1 << 30)
+    journal.close(LedgerRow("r1", 1, "t", "k"))
+    journal.close(LedgerRow("r2", 2, "t", "k"))
+    (path,) = tmp_path.glob("*.journal")
+    segment = Segment(path)
+    whole = Segment._read
+    looks = iter([True])
+
+    def torn(self, at, size):
+        data = whole(self, at, size)
+        return data[:10] + bytes(90) + data[100:] if next(looks, False) else data
+
+    monkeypatch.setattr(Segment, "_read", torn)
+    assert segment.batch(10, True)[1] == []
+    assert [row.id for _, row in segment.batch(10, True)[1]] == ["r1", "r2"]
+    assert not segment.damaged
+    journal.stop()
