@@ -129,6 +129,8 @@ def chat_tokens(body: Body) -> int:
 def _chat_choices(body: Body, how: Behaviour) -> list[Said]:
     if not isinstance(body.get("messages"), list) or not body["messages"]:
         raise DemoError(400, "`messages` must be an array with at least one message.", param="messages")
+    if not isinstance(body.get("tools") or [], list):
+        raise DemoError(400, "`tools` must be an array.", param="tools")
     return [_chat_choice(body, how, index) for index in range(_count(body))]
 
 
@@ -150,7 +152,10 @@ def _content(body: Body, how: Behaviour, index: int) -> str:
         return " ".join(_words(body, index, size))
     wanted = body.get("response_format")
     if isinstance(wanted, dict) and wanted.get("type") == "json_schema":
-        return msgspec.json.encode(sample((wanted.get("json_schema") or {}).get("schema"))).decode()
+        schema = wanted.get("json_schema")
+        if not isinstance(schema, dict):
+            raise DemoError(400, "`json_schema` must be an object.", param="response_format")
+        return msgspec.json.encode(sample(schema.get("schema"))).decode()
     said = last_user_text(body)
     if isinstance(wanted, dict) and wanted.get("type") == "json_object":
         return msgspec.json.encode({"echo": said}).decode()

@@ -80,10 +80,10 @@ async def test_silence_is_filled_with_comments_between_records(lines, asked):
     lines.first.script(HELLO, WORLD + STOP + DONE, content_type=SSE, pause=0.8)
     _, pieces = await lines.read(chat(**asked))
     comments = [at for at, piece in pieces if piece == COMMENT]
-    assert 3 <= len(comments) <= 4
-    assert AFTER - 0.05 <= comments[0] < AFTER + 0.15
+    assert 2 <= len(comments) <= 4
+    assert AFTER - 0.05 <= comments[0] < AFTER + 0.25
     gaps = [b - a for a, b in itertools.pairwise(comments)]
-    assert all(EVERY - 0.05 <= gap < EVERY + 0.15 for gap in gaps)
+    assert all(EVERY - 0.05 <= gap < EVERY + 0.2 for gap in gaps)
     assert b"".join(piece for _, piece in pieces if piece != COMMENT) == HELLO + WORLD + STOP + DONE
 
 
