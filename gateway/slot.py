@@ -15,12 +15,14 @@ from typing import Final, Protocol
 import structlog
 
 from gateway.control import Channel, Drain, Failed, Hurry, Ready, Reloaded, Source, Start
+from gateway.sockets import close_door
 
 _START: Final = 30.0     # seconds for a worker to be ready
 _RELOAD: Final = 30.0    # seconds for a worker to answer a reload
 _GRACE: Final = 10.0     # seconds past the drain's deadline after which a worker is killed
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
+_DOOR_OPEN: Final = 0.5  # a pause up to this long: new connections may wait for it in the socket's queue
 _STEADY: Final = 60.0    # seconds of life after which a worker counts as sound again
 _log = structlog.get_logger("gateway.supervisor")
 
@@ -31,6 +33,10 @@ class Superior(Protocol):
     @property
     def source(self) -> Source:
         """The configuration that every worker should have."""
+
+    @property
+    def serving(self) -> int:
+        """How many workers are ready."""
 
     async def start_message(self, slot: int, name: str) -> Start:
         """All that a worker needs; waits until it can be known."""
@@ -52,22 +58,28 @@ class Slot:
         self._idle = asyncio.Event()
         self._idle.set()
 
+    @property
+    def ready(self) -> bool:
+        """Whether its worker serves."""
+        return self._worker is not None and self._worker.ready
+
     async def run(self) -> None:
         """Start workers, one after another."""
         failures = 0
         while not self._ending.is_set():
             began = time.monotonic()
             self._idle.clear()
+            name = f"{self.number}-{secrets.token_hex(4)}"
             try:
-                await self._one()
-            except Exception as error:  # no process to be had, say: there will be another try
-                self._settled(f"worker {self.number} cannot be started: {error}")
-                _log.exception("worker cannot be started", worker=self.number)
+                reason = await self._one(name)
+                failures = 1 if time.monotonic() - began >= _STEADY else failures + 1
+                # Jitter: workers that died of one cause must not all come back at the same moment.
+                pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (failures - 1)) * random.uniform(0.5, 1)  # noqa: S311
+                if not self._ending.is_set():
+                    self._report(reason, pause)
+                await self._superior.settle(self.number, name)
             finally:
                 self._idle.set()
-            failures = 1 if time.monotonic() - began >= _STEADY else failures + 1
-            # Jitter: workers that died of one cause must not all come back at the same moment.
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (failures - 1)) * random.uniform(0.5, 1)  # noqa: S311
             await self._wait_for_end(pause)
 
     async def reload(self, source: Source) -> str | None:
@@ -92,10 +104,12 @@ class Slot:
             await self._worker.end(timeout)
         await self._idle.wait()
 
-    async def _one(self) -> None:
-        """The whole life of one worker."""
-        name = f"{self.number}-{secrets.token_hex(4)}"
-        worker = self._worker = await _Worker.spawn(self._socket)
+    async def _one(self, name: str) -> str:
+        """The whole life of one worker; returns why it ended."""
+        try:
+            worker = self._worker = await _Worker.spawn(self._socket)
+        except OSError as error:  # no process or no file to be had: there will be another try
+            return f"cannot be started: {error}"
         try:
             start = await self._superior.start_message(self.number, name)
             status = await worker.serve(start, self._became_ready)
@@ -104,11 +118,14 @@ class Slot:
             worker.kill()
             await worker.process.wait()
             worker.channel.close()
-        if not self._ending.is_set():
-            reason = worker.failure or status
-            if not self._settled(f"worker {self.number} cannot start: {reason}"):
-                _log.error("worker ended, starting another", worker=self.number, pid=worker.process.pid, reason=reason)
-        await self._superior.settle(self.number, name)
+        return worker.failure or f"{status} (process {worker.process.pid})"
+
+    def _report(self, reason: str, pause: float) -> None:
+        if not self._settled(f"worker {self.number} does not start: {reason}"):
+            _log.error("worker ended, starting another", worker=self.number, reason=reason, seconds=round(pause, 1))
+        if pause > _DOOR_OPEN and self._superior.serving:
+            close_door(self._socket)
+            _log.error("the other workers have its connections until it is back", worker=self.number)
 
     def _settled(self, first_start: str | None) -> bool:
         """Note how the first start went; false if that is known already."""

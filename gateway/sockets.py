@@ -33,6 +33,16 @@ def bind(host: str, port: int, count: int = 1) -> tuple[socket.socket, ...]:
     return tuple(shared)
 
 
+def close_door(sock: socket.socket) -> None:
+    """Let the other sockets of the address have all new connections, until somebody listens on this one again.
+
+    Those that wait in its queue are lost. Where workers share one socket there is nothing to close.
+    """
+    # A socket that does not listen must not be shut down: later connections would inherit that, and end at once.
+    if sys.platform == "linux" and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.shutdown(socket.SHUT_RD)
+
+
 def url(host: str, sock: socket.socket) -> str:
     """The address to type into a client on this machine."""
     port: int = sock.getsockname()[1]

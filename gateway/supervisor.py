@@ -1,7 +1,8 @@
 """Several workers: one process that owns the database and the listening sockets, and serves nothing itself.
 
 Each worker slot has its own socket, kept open here: connections that come while a worker is being replaced wait in the
-socket's queue for the next one. What one worker is, and how it is replaced, is in `slot.py`.
+socket's queue for the next one. A slot whose workers keep dying leaves new connections to the others while it waits.
+What one worker is, and how it is replaced, is in `slot.py`.
 """
 
 import asyncio
@@ -136,6 +137,11 @@ class Supervisor:
     def source(self) -> Source:
         """The configuration that every worker should have."""
         return self._source
+
+    @property
+    def serving(self) -> int:
+        """How many workers are ready."""
+        return sum(slot.ready for slot in self._slots)
 
     async def settle(self, slot: int, name: str) -> None:
         """A worker is gone: give back what it held."""

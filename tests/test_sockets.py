@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from gateway import sockets
-from gateway.sockets import AddressUnavailable, bind, url
+from gateway.sockets import AddressUnavailable, bind, close_door, url
 
 
 @contextlib.contextmanager
@@ -39,6 +39,37 @@ def test_each_slot_has_a_queue_of_its_own():
         for sock in found:
             accepted, _ = sock.accept()
             accepted.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux deals connections out")
+def test_a_closed_door_leaves_all_connections_to_the_others_until_it_is_opened_again():
+    with bound("127.0.0.1", 0, 2) as (one, other), contextlib.ExitStack() as clients:
+
+        def accepted():
+            for _ in range(64):
+                clients.enter_context(socket.create_connection(one.getsockname()))
+            found = []
+            for sock in (one, other):
+                found.append(0)
+                with contextlib.suppress(BlockingIOError):
+                    while sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                        client = clients.enter_context(sock.accept()[0])
+                        found[-1] += 1
+                        client.setblocking(False)
+                        with pytest.raises(BlockingIOError):
+                            client.recv(1)  # nothing yet, and no end
+            return found
+
+        close_door(one)
+        for sock in (one, other):
+            sock.listen(256)
+            sock.setblocking(False)
+        assert all(accepted())
+        close_door(one)
+        close_door(one)
+        assert accepted() == [0, 64]
+        one.listen(256)
+        assert all(accepted())
 
 
 def test_a_port_that_somebody_listens_on_is_refused_even_if_he_shares_it(monkeypatch):

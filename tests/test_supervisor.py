@@ -77,6 +77,23 @@ async def test_a_killed_worker_is_replaced_and_loses_only_what_it_was_serving(tm
         assert set(load.received) <= {row[0] for row in rows if row[1] == "ok"}
 
 
+async def test_while_a_worker_that_keeps_dying_is_not_replaced_the_others_have_its_connections(tmp_path):
+    with GatewayProcess(tmp_path, **TWO) as gateway:
+        healthy = gateway.workers()[0]
+        async with asyncio.timeout(15):
+            while "the other workers have its connections" not in gateway.log:
+                for sick in set(gateway.workers()) - {healthy}:
+                    os.kill(sick, signal.SIGKILL)
+                await asyncio.sleep(0.02)
+        async with client(force_close=True) as session:
+            began = time.monotonic()
+            answers = await asyncio.gather(*(gateway.ask(session) for _ in range(20)))
+            assert {status for status, _, _ in answers} == {200}
+            assert time.monotonic() - began < 1
+        await until(lambda: len(gateway.workers()) == 2)
+        assert gateway.stop() == 0
+
+
 async def test_what_a_killed_worker_held_comes_back(tmp_path):
     with GatewayProcess(tmp_path, **TWO) as gateway:
         key = gateway.command("keys", "create", "--concurrency", "2", "--cost-daily", "1").split()[0]
