@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gateway.errors import UnknownModel
+from gateway.errors import Forbidden, UnknownModel
 from gateway.exchange import Caller, Price
 from gateway.money import dollars
 from gateway.router import Listed, Router
@@ -17,14 +17,12 @@ def model_list(router: Router, caller: Caller) -> dict[str, Any]:
 
 
 def one_model(router: Router, caller: Caller, name: str) -> dict[str, Any]:
-    """One model by name. Raises `UnknownModel` also for one that this caller may not use."""
-    for line in router.listed(caller):
-        if line.name == name:
-            return _shown(line)
-    resolved = router.resolve(name, caller)
-    if not resolved.targets:
-        raise UnknownModel(f"The model `{name[:128]}` does not exist.", param="model")
-    return _shown(Listed(name, resolved.targets[0], resolved.entry))
+    """One model by name, listed or not. Raises `UnknownModel` also for one that this caller may not use."""
+    try:
+        found = router.resolve(name, caller)
+    except Forbidden as refusal:
+        raise UnknownModel(refusal.message, code=refusal.code, param="model") from None
+    return _shown(Listed(name, found.targets[0], found.entry, found.canonical))
 
 
 def _shown(line: Listed) -> dict[str, Any]:
@@ -32,12 +30,14 @@ def _shown(line: Listed) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "id": line.name, "object": "model", "created": _CREATED, "owned_by": target.provider.name,
     }
+    if line.entry is not None and line.canonical != line.name:
+        facts["alias_of"] = line.canonical
     if target.context_length:
         facts["context_length"] = target.context_length
     if target.max_output:
         facts["max_output_tokens"] = target.max_output
     own = getattr(target.provider, "facts", {}).get(target.model)
-    modalities = (line.entry and line.entry.modalities) or getattr(own, "modalities", ())
+    modalities = (line.entry.modalities if line.entry is not None else ()) or getattr(own, "modalities", ())
     if modalities:
         facts["modalities"] = list(modalities)
     if target.price is not None:

@@ -1,10 +1,12 @@
 """Model name -> targets: configured names, aliases, wildcards, and `provider/model`; and what `/models` lists.
 
-Pure: built once from a configuration, asked for each request. Trying the targets is the pipeline's.
+Which meaning of a name wins: a configured name, an alias, the wildcard with the longest beginning, `provider/model` (or
+`provider:model`), and last a bare `*`. Pure: built once from a configuration. Trying the targets is the pipeline's.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,13 +20,20 @@ from gateway.nearest import nearest
 if TYPE_CHECKING:
     from gateway.money.prices import PriceBook
 
+# Clients use the same names again and again; made-up ones must not pile up.
+_REMEMBERED = 4096
+
 
 class Resolved(msgspec.Struct, frozen=True, eq=False):
-    """Where a name leads: `name` is the configured one (bounded, for metrics), `targets` in the order to try."""
+    """Where a name leads: `name` is the configured one (bounded, for metrics), `targets` in the order to try.
+
+    `canonical` is the configured name with what its `*` stands for, or `provider/model`: what permissions are about.
+    """
 
     name: str
     targets: tuple[Target, ...]
     entry: ModelEntry | None = None
+    canonical: str = ""
 
 
 class Listed(msgspec.Struct, frozen=True, eq=False):
@@ -33,143 +42,209 @@ class Listed(msgspec.Struct, frozen=True, eq=False):
     name: str
     target: Target
     entry: ModelEntry | None = None
+    canonical: str = ""
+
+
+class _Pattern(msgspec.Struct, frozen=True, eq=False):
+    """A name with a `*`, as what stands before and behind it."""
+
+    head: str
+    tail: str
+    entry: ModelEntry
+
+    def rest(self, name: str) -> str | None:
+        """What stands for the `*` in `name`; `None` where it does not match."""
+        head, tail = len(self.head), len(self.tail)
+        if len(name) < head + tail or not name.startswith(self.head) or not name.endswith(self.tail):
+            return None
+        return name[head : len(name) - tail]
 
 
 class Router:
     """All names of one configuration."""
 
     def __init__(self, config: Config, providers: Mapping[str, Provider], prices: "PriceBook") -> None:
+        self._config = config
         self._providers = providers
         self._prices = prices
-        self._direct = config.direct_models
-        self._limit = config.max_attempts
+        self._off = {entry.name for entry in config.providers if entry.name not in providers}
         self._exact: dict[str, Resolved] = {}
-        self._patterns: list[ModelEntry] = []
         self._known: dict[str, Resolved] = {}
-        for entry in config.models:
-            self._add(entry)
-        self._patterns.sort(key=lambda entry: len(entry.name), reverse=True)
+        names = [(entry.name, entry) for entry in config.models]
+        names += [(alias, entry) for entry in config.models for alias in entry.aliases]
+        for name, entry in names:
+            if "*" not in name and "*" not in entry.name and name not in self._exact:
+                self._exact[name] = Resolved(entry.name, self._targets(entry, ""), entry, entry.name)
+        patterns = [_pattern(name, entry) for name, entry in names if "*" in name]
+        patterns.sort(key=lambda pattern: (len(pattern.head), len(pattern.tail)), reverse=True)
+        self._patterns = [pattern for pattern in patterns if pattern.head or pattern.tail]
+        self._any = next((pattern for pattern in patterns if not (pattern.head or pattern.tail)), None)
 
     def resolve(self, name: str, caller: Caller) -> Resolved:
         """The targets of `name` for this caller. Raises `UnknownModel` with the nearest names, or `Forbidden`."""
-        found = self._exact.get(name) or self._known.get(name) or self._by_pattern(name)
-        if found is None or not found.targets:
+        found = self._exact.get(name) or self._known.get(name) or self._remember(name)
+        if found is None:
             raise self._unknown(name, caller)
-        if not _allowed(caller, name, found.name):
+        if not _allowed(caller, name, found.canonical):
             raise Forbidden(
                 f"This key may not use the model `{name[:128]}`. GET /models lists what it may use.",
                 code="model_not_allowed", param="model",
             )
+        if not found.targets:
+            raise self._switched_off(name, [_cut(target)[0] for target in found.entry.targets] if found.entry else [])
         return found
 
     def listed(self, caller: Caller) -> Iterator[Listed]:
         """What this caller may use, without duplicates."""
-        seen: set[str] = set()
-        for line in self._lines():
-            if line.name not in seen and _allowed(caller, line.name, line.name):
-                seen.add(line.name)
-                yield line
+        return (line for line in self._lines if _allowed(caller, line.name, line.canonical))
 
-    def _lines(self) -> Iterator[Listed]:
-        for name, resolved in self._exact.items():
-            if resolved.targets:
-                yield Listed(name, resolved.targets[0], resolved.entry)
-        for entry in self._patterns:
-            yield from self._expanded(entry)
-        if self._direct:
+    @cached_property
+    def _lines(self) -> Sequence[Listed]:
+        """Every line: what a name leads to is what a request for it would get."""
+        lines: dict[str, Listed] = {}
+        for name in self._names():
+            found = None if name in lines else self._exact.get(name) or self._find(name)
+            if found is not None and found.targets:
+                lines[name] = Listed(name, found.targets[0], found.entry, found.canonical)
+        return tuple(lines.values())
+
+    def _names(self) -> Iterator[str]:
+        yield from self._exact
+        for entry in self._config.models:
+            if "*" in entry.name:
+                yield from self._expanded(entry)
+        if self._config.direct_models:
             for provider in self._providers.values():
-                for model in self._models_of(provider):
-                    name = f"{provider.name}/{model}"
-                    yield Listed(name, self._target(provider, model))
+                yield from (f"{provider.name}/{model}" for model in self._models_of(provider))
 
-    def _expanded(self, entry: ModelEntry) -> Iterator[Listed]:
-        """The known models behind a wildcard's first target."""
-        provider_name, _, pattern = entry.targets[0].partition("/")
-        provider = self._providers.get(provider_name)
-        if provider is None or "*" not in pattern:
-            return
-        for model in self._models_of(provider):
-            if (rest := _rest(pattern, model)) is not None:
-                yield Listed(entry.name.replace("*", rest, 1), self._target(provider, model, entry), entry)
+    def _expanded(self, entry: ModelEntry) -> Iterator[str]:
+        """The names that a wildcard is known to stand for, from the models of its targets' providers."""
+        for target in entry.targets:
+            name, wanted = _cut(target)
+            provider = self._providers.get(name)
+            if provider is None or "*" not in wanted:
+                continue
+            pattern = _pattern(wanted, entry)
+            for model in self._models_of(provider):
+                if (rest := pattern.rest(model)) is not None:
+                    yield entry.name.replace("*", rest, 1)
 
-    def _models_of(self, provider: Provider) -> Sequence[str]:
-        names: list[str] = []
+    def _models_of(self, provider: Provider) -> Iterator[str]:
         for pattern in provider.models():
-            if "*" not in pattern:
-                names.append(pattern)
-            else:
-                known = self._prices.known(getattr(provider, "price_book", None) or "")
-                names.extend(model for model in known if fnmatchcase(model, pattern))
-        return names
+            if not _is_pattern(pattern):
+                yield pattern
+                continue
+            known = self._prices.known(getattr(provider, "price_book", None))
+            yield from (model for model in known if fnmatchcase(model, pattern))
 
-    def _add(self, entry: ModelEntry) -> None:
-        if "*" in entry.name:
-            self._patterns.append(entry)
-            return
-        targets = [self._parse(target, "", entry) for target in entry.targets]
-        resolved = Resolved(entry.name, tuple(target for target in targets if target is not None), entry)
-        for name in (entry.name, *entry.aliases):
-            self._exact[name] = resolved
+    def _remember(self, name: str) -> Resolved | None:
+        found = self._find(name)
+        if found is not None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[name] = found
+        return found
 
-    def _by_pattern(self, name: str) -> Resolved | None:
-        for entry in self._patterns:
-            rest = _rest(entry.name, name)
-            if rest is not None:
-                targets = [self._parse(target, rest, entry) for target in entry.targets]
-                return self._keep(name, Resolved(entry.name, tuple(t for t in targets if t is not None), entry))
-        if not self._direct:
+    def _find(self, name: str) -> Resolved | None:
+        """What a name means that is not configured literally."""
+        if "*" in name:
             return None
-        target = self._parse(name, "", None)
-        return None if target is None else self._keep(name, Resolved(f"{target.provider.name}/*", (target,)))
+        for pattern in self._patterns:
+            if (rest := pattern.rest(name)) is not None:
+                return self._through(pattern, rest)
+        if self._config.direct_models and (found := self._direct(name)) is not None:
+            return found
+        return self._through(self._any, name) if self._any is not None else None
 
-    def _keep(self, name: str, resolved: Resolved) -> Resolved:
-        """Remember a few thousand resolved names: clients use the same ones, and made-up ones must not pile up."""
-        if len(self._known) >= 4096:
-            self._known.clear()
-        self._known[name] = resolved
-        return resolved
+    def _through(self, pattern: _Pattern, rest: str) -> Resolved:
+        entry = pattern.entry
+        return Resolved(entry.name, self._targets(entry, rest), entry, entry.name.replace("*", rest, 1))
 
-    def _parse(self, text: str, rest: str, entry: ModelEntry | None) -> Target | None:
-        """`provider/model` or `provider:model` as a target; `None` if no such provider is on, or it lacks the model."""
-        cut = min((i for i in (text.find("/"), text.find(":")) if i > 0), default=0)
-        provider = self._providers.get(text[:cut])
-        model = text[cut + 1 :].replace("*", rest, 1) if entry is not None else text[cut + 1 :]
-        if provider is None or not model:
+    def _direct(self, name: str) -> Resolved | None:
+        """`provider/model` or `provider:model`; `None` if no such provider is on, or it lacks the model."""
+        provider_name, model = _cut(name)
+        provider = self._providers.get(provider_name)
+        if not model:
             return None
-        if entry is None and not any(fnmatchcase(model, pattern) for pattern in provider.models()):
+        if provider is None:
+            off = provider_name in self._off
+            return Resolved(f"{provider_name}/*", (), _off_entry(name), f"{provider_name}/{model}") if off else None
+        if not _matches(model, provider.models()):
             return None
-        return self._target(provider, model, entry)
+        target = self._target(provider, model, None)
+        return Resolved(f"{provider_name}/*", (target,), None, f"{provider_name}/{model}")
 
-    def _target(self, provider: Provider, model: str, entry: ModelEntry | None = None) -> Target:
-        kind = getattr(provider, "price_book", None) or ""
+    def _targets(self, entry: ModelEntry, rest: str) -> tuple[Target, ...]:
+        """The entry's targets whose provider is switched on."""
+        found = []
+        for text in entry.targets:
+            name, model = _cut(text)
+            if (provider := self._providers.get(name)) is not None:
+                found.append(self._target(provider, model.replace("*", rest, 1), entry))
+        return tuple(found)
+
+    def _target(self, provider: Provider, model: str, entry: ModelEntry | None) -> Target:
+        kind = getattr(provider, "price_book", None)
         price = self._prices.find(provider.name, model, kind)
-        facts = self._prices.facts(kind, model)
         own = getattr(provider, "facts", {}).get(model)
+        facts = (entry, own, self._prices.facts(kind, model))
         return Target(
             provider, model, price,
-            context_length=(entry and entry.context_length) or getattr(own or facts, "context_length", None),
-            max_output=(entry and entry.max_output_tokens) or getattr(own or facts, "max_output", None),
+            context_length=_first(facts, "context_length"),
+            max_output=_first(facts, "max_output_tokens", "max_output"),
             free=price is not None and price.input == price.output == 0,
         )
 
     def _unknown(self, name: str, caller: Caller) -> UnknownModel:
-        names = [line.name for line in self.listed(caller)]
-        near = nearest(name, names, 3)
+        near = nearest(name, [line.name for line in self.listed(caller)], 3)
         hint = f" Did you mean {', '.join(f'`{n}`' for n in near)}?" if near else " GET /models lists what there is."
-        return UnknownModel(f"The model `{name[:128]}` does not exist or is switched off.{hint}", param="model")
+        return UnknownModel(f"The model `{name[:128]}` does not exist.{hint}", param="model")
+
+    def _switched_off(self, name: str, providers: Sequence[str]) -> UnknownModel:
+        names = list(dict.fromkeys(providers))
+        which = f"provider{'s' if len(names) > 1 else ''} {' and '.join(f'`{each}`' for each in names)}"
+        return UnknownModel(
+            f"The model `{name[:128]}` is switched off, for its {which}: `when` is empty in the configuration.",
+            param="model",
+        )
 
 
-def _allowed(caller: Caller, *names: str) -> bool:
-    """Whether every level of the caller allows one of the names; a level's wildcards are shell patterns."""
-    return all(
-        level.models is None or any(fnmatchcase(name, pattern) for pattern in level.models for name in names)
-        for level in caller.levels
-    )
+def _pattern(name: str, entry: ModelEntry) -> _Pattern:
+    head, _, tail = name.partition("*")
+    return _Pattern(head, tail, entry)
 
 
-def _rest(pattern: str, name: str) -> str | None:
-    """What stands for the `*` of `pattern` in `name`; `None` where it does not match."""
-    head, _, tail = pattern.partition("*")
-    if len(name) < len(head) + len(tail) or not name.startswith(head) or not name.endswith(tail):
-        return None
-    return name[len(head) : len(name) - len(tail)]
+def _off_entry(target: str) -> ModelEntry:
+    return ModelEntry(name=target, targets=(target,))
+
+
+def _cut(text: str) -> tuple[str, str]:
+    """`provider/model` or `provider:model` at the first sign: models have both in their names, providers neither."""
+    at = min((at for at in (text.find("/"), text.find(":")) if at > 0), default=0)
+    return text[:at], text[at + 1 :]
+
+
+def _first(sources: Sequence[object], *names: str) -> int | None:
+    """The first number that one of the sources gives under one of the names."""
+    found = (getattr(source, name, None) for source in sources for name in names)
+    return next((number for number in found if number), None)
+
+
+def _allowed(caller: Caller, name: str, canonical: str) -> bool:
+    """Whether every level of the caller allows the name as asked, or the one that it stands for."""
+    for level in caller.levels:
+        models = level.models
+        if models is None or name in models or canonical in models:
+            continue
+        if not (_matches(name, models) or _matches(canonical, models)):
+            return False
+    return True
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the names or shell patterns stands for `name`."""
+    return name in patterns or any(_is_pattern(pattern) and fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _is_pattern(name: str) -> bool:
+    return "*" in name or "?" in name or "[" in name
