@@ -111,7 +111,9 @@ def _usage(exchange: Exchange, ratio: float) -> Usage:
         return reported
     if not 200 <= exchange.internal.get("upstream_status", 0) < 300:
         return Usage()  # refused, or never answered: nothing was generated
-    said = output_tokens(tap.text_bytes, tap.records, ratio) if tap is not None else 0
+    said = output_tokens(exchange.internal.get("said", 0), 0, ratio)
+    if tap is not None:
+        said = output_tokens(tap.text_bytes, tap.records, ratio)
     if reported is not None:  # running totals of a stream that was cut
         return msgspec.structs.replace(reported, output=max(said, reported.output), estimated=True)
     return Usage(input=input_tokens(exchange), output=said, estimated=True)

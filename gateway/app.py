@@ -50,7 +50,7 @@ class App:
             call: Call = route.call
             return await call(incoming, params)
         except GatewayError as error:
-            return incoming.reply(*self.render_error(error, ""))
+            return incoming.reply(*self.render_error(error, incoming.request_id))
 
     def render_error(self, error: GatewayError, request_id: str) -> tuple[int, dict[str, str], bytes]:
         """An error outside of an exchange, in OpenAI's envelope."""
@@ -109,7 +109,7 @@ class App:
         return _json(incoming, 200, {"status": "alive"})
 
     async def _ready(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
-        ready = self.ready()
+        ready = self.ready() and self._gateway.journal.has_room()
         return _json(incoming, 200 if ready else 503, {"status": "ready" if ready else "not ready"})
 
     async def _metrics(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002

@@ -31,7 +31,7 @@ class GatewayError(Exception):
     """An end of a request with an HTTP `status`, a machine-readable `code` and a text for a person."""
 
     status: int = 500
-    type: ClassVar[str] = "server_error"
+    type: str = "server_error"
     code: str | None = None
 
     def __init__(
@@ -168,6 +168,7 @@ class UpstreamRefused(UpstreamError):
     ) -> None:
         super().__init__(message, code=code, retry_after=retry_after, headers=headers)
         self.status = status
+        self.type = _type_of(status)
         self.body = body
         self.content_type = content_type
         self.retryable = status in (401, 403, 404, 408, 409, 425, 429) or status >= 500
@@ -192,3 +193,10 @@ class UpstreamCut(UpstreamError):
 
     code = "upstream_cut"
     outcome = "upstream_cut"
+
+
+def _type_of(status: int) -> str:
+    """OpenAI's error type for an upstream's status."""
+    if status >= 500:
+        return "server_error"
+    return {429: "rate_limit_error", 403: "permission_error"}.get(status, "invalid_request_error")

@@ -197,6 +197,8 @@ class Incoming:
         """A whole answer; its head and body leave in one write."""
         keep = self._keeps_alive()
         framing = "" if status in _BODILESS else f"Content-Length: {len(body)}\r\n"
+        if "x-request-id" not in headers:
+            framing = f"x-request-id: {self.request_id}\r\n{framing}"
         data = response_head(status, headers, framing + self._connection_line(keep))
         if status not in _BODILESS and self.method != "HEAD":
             data += body

@@ -10,6 +10,7 @@ import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
+from uuid import uuid4
 
 import msgspec
 from aiohttp import web
@@ -116,8 +117,9 @@ class HttpServer:
 
     def page(self, error: GatewayError) -> bytes:
         """A whole HTTP answer for a connection that has no request."""
-        status, headers, body = self._render(error, "")
-        return page_bytes(status, headers, body)
+        request_id = f"req_{uuid4().hex}"
+        status, headers, body = self._render(error, request_id)
+        return page_bytes(status, {**headers, "x-request-id": request_id}, body)
 
     # What connections call.
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import random
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from gateway.httprequest import Answer, Incoming
 
 MAX_ERROR_BODY = 64 * 1024
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _KEPT_ON_ERROR = ("retry-after", "retry-after-ms", "x-should-retry")
 _log = structlog.get_logger("gateway.pipeline")
 
@@ -100,7 +102,7 @@ class Pipeline:
         resolved = snapshot.router.resolve(exchange.request.model, exchange.caller)
         exchange.model = resolved.name
         exchange.overhead = time.monotonic() - exchange.started
-        targets = [target for target in resolved.targets if exchange.endpoint in target.provider.endpoints]
+        targets = _distinct(target for target in resolved.targets if exchange.endpoint in target.provider.endpoints)
         if not targets:
             raise UpstreamRefused(404, f"No target of this model serves {exchange.endpoint}.", code="model_not_found")
         line = StreamRelay(exchange, incoming, self._accounting, snapshot.config.stream)
@@ -134,14 +136,14 @@ class Pipeline:
             assert exchange.request is not None
             streamed = exchange.request.stream and "event-stream" in upstream.headers.get("content-type", "")
             first = b""
+            _describe(exchange, target)
             if streamed:
                 first = await _first_bytes(exchange, upstream, line)
             elif exchange.streamed:
                 raise UpstreamCut("The upstream answered with a whole reply after the stream had begun.")
             else:
-                reply = await relay.whole(upstream)
+                reply = await relay.whole(exchange, upstream)
             exchange.first_byte = time.monotonic()
-            _describe(exchange, target)
             filters = await snapshot.plugins.post_response(exchange)
             if streamed:
                 return await line.run(upstream, first, filters)
@@ -186,6 +188,11 @@ class Pipeline:
         if incoming.started:
             return await incoming.finish(exchange.dialect.error_event(error, exchange.id))
         return _error_answer(exchange, incoming, error)
+
+
+def _distinct(targets: Iterable[Target]) -> list[Target]:
+    """No target is tried twice for one request, however often the configuration names it."""
+    return list({(target.provider.name, target.model): target for target in targets}.values())
 
 
 def _may_go_on(error: GatewayError) -> bool:
@@ -254,7 +261,12 @@ def _describe(exchange: Exchange, target: Target) -> None:
 
 def _add_common(exchange: Exchange) -> None:
     headers = exchange.reply_headers
-    headers["x-request-id"] = exchange.id
+    theirs = exchange.headers.get("x-request-id")
+    if theirs is None or _ID.fullmatch(theirs) is None:
+        headers["x-request-id"] = exchange.id
+    else:  # a client that names its request finds the name again; the ledger knows it by ours
+        headers["x-request-id"] = theirs
+        headers["x-gateway-request-id"] = exchange.id
     standings = exchange.internal.get("standings")
     if standings:
         headers.update(exchange.dialect.rate_headers(list(standings.values())))
@@ -308,4 +320,4 @@ def header_safe(text: str) -> str:
 
 def _new_id() -> str:
     """A request id that sorts by time: 12 hex digits of milliseconds and 64 random bits. Unique, not secret."""
-    return f"req_{now_ms():012x}{random.getrandbits(64):016x}"  # noqa: S311
+    return f"req_{now_ms():012x}{random.getrandbits(64):016x}"

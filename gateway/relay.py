@@ -5,6 +5,7 @@ The path of a request is in `pipeline.py`; what the bytes mean is in `dialects/`
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +18,7 @@ from gateway.errors import GatewayError, InternalError, Unavailable, UpstreamCut
 from gateway.exchange import Exchange
 from gateway.filters import FilterChain, filter_reply
 from gateway.hookspecs import Filter, Reply
+from gateway.secrets import scrub
 from gateway.upstream import UpstreamReply
 
 if TYPE_CHECKING:
@@ -41,8 +43,11 @@ class _Usage(msgspec.Struct):
 _usage = msgspec.json.Decoder(_Usage)
 
 
-async def whole(upstream: UpstreamReply) -> Reply:
-    """Read an unstreamed answer to its end. Raises `UpstreamCut` for what is no JSON: another target may do better."""
+async def whole(exchange: Exchange, upstream: UpstreamReply) -> Reply:
+    """Read an unstreamed answer to its end. Raises `UpstreamCut` for what is no JSON: another target may do better.
+
+    Where the answer reports no usage, how much it says is noted for an estimate.
+    """
     body = await upstream.body(MAX_BODY)
     content_type = upstream.headers.get("content-type", "application/json")
     try:
@@ -53,7 +58,20 @@ async def whole(upstream: UpstreamReply) -> Reply:
         kind = content_type.partition(";")[0][:64]
         raise UpstreamCut(f"The upstream answered with {kind or 'something'} that is not valid JSON.") from None
     usage = usage_of(wire) if wire is not None else None
+    if usage is None:
+        exchange.internal["said"] = sum(map(len, _said(exchange, body)))
     return Reply(status=upstream.status, body=body, content_type=content_type, usage=usage)
+
+
+def _said(exchange: Exchange, body: bytes) -> list[str]:
+    texts: list[str] = []
+
+    def note(text: str, part: str) -> str:  # noqa: ARG001
+        texts.append(text)
+        return text
+
+    exchange.dialect.map_reply_texts(body, note)
+    return texts
 
 
 async def filtered(exchange: Exchange, reply: Reply, filters: Sequence[Filter]) -> Reply:
@@ -93,7 +111,9 @@ class StreamRelay:
         dialect = exchange.dialect
         request = exchange.request
         assert request is not None
-        self._tap = StreamTap(strip_usage=not request.include_usage, whole=bool(filters))
+        self._tap = StreamTap(
+            strip_usage=not request.include_usage, whole=bool(filters), scrub=partial(_scrubbed, exchange)
+        )
         exchange.internal["tap"] = self._tap
         if filters:
             self._chain = FilterChain(filters, dialect.events, dialect.encode)
@@ -159,6 +179,7 @@ class StreamRelay:
             rest = b"".join(held)
         if tap.error is not None:
             self._exchange.outcome = "upstream_error"
+            self._exchange.error = UpstreamError("The upstream sent an error in its stream.", code=tap.error)
         elif not tap.complete:
             if rest:
                 await self._incoming.write(rest)
@@ -172,8 +193,15 @@ class StreamRelay:
         exchange = self._exchange
         exchange.error = error
         exchange.outcome = self._accounting.outcome_of(error)
+        if self._tap.error is not None:
+            return b""  # the upstream has said so itself
         record: bytes = exchange.dialect.error_event(error, exchange.id)
         return record if self._tap.between_records else b"\n\n" + record
+
+
+def _scrubbed(exchange: Exchange, data: bytes) -> bytes:
+    """An upstream's error without credentials: its own, and whatever else looks like one."""
+    return scrub(data, *(exchange.target.provider.secrets() if exchange.target else ()))
 
 
 def _shutting_down() -> Unavailable:

@@ -91,8 +91,8 @@ class Alone:
         )
         self._opened.push_async_callback(process.close)
         await owner.start(process.gateway.metrics)
+        first = await owner.first_run()  # before the first connection: ready means that there is a key to use
         await process.listen(self._socket)
-        first = await owner.first_run()
         settle_memory()
         return first
 

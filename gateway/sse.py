@@ -1,7 +1,7 @@
 """Server-sent events on bytes: where records end, what they say, and how ours are written. The only parser of them.
 
-Records keep their bytes, blank line included, so that what is not changed leaves as it came. Line ends may be LF, CRLF or
-CR (WHATWG HTML, section 9.2.6).
+Records keep their bytes, blank line included, so that what is not changed leaves as it came. Line ends may be LF,
+CRLF or CR (WHATWG HTML, section 9.2.6).
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Tasks that cannot vanish: `spawn` keeps a reference and logs what one dies of, `shielded` finishes through cancels."""
+"""Tasks that cannot vanish: `spawn` keeps a reference and logs what one dies of; `shielded` outlives cancels."""
 
 import asyncio
 import types

@@ -48,7 +48,7 @@ async def test_a_request_arrives_whole_and_its_answer_leaves_in_one_segment():
     assert first.startswith(b"HTTP/1.1 201 Created\r\n")
     assert first.endswith(b"\r\n\r\nhi")
     names = {line.split(b":")[0].lower() for line in first.split(b"\r\n\r\n")[0].split(b"\r\n")[1:]}
-    assert names == {b"content-type", b"x-a", b"date", b"content-length"}
+    assert names == {b"content-type", b"x-a", b"date", b"content-length", b"x-request-id"}
 
 
 @on_both_loops

@@ -4,6 +4,7 @@ Sans-io: `feed` takes bytes as read and returns bytes to send. The terminal reco
 chunk is taken out when the client did not ask for it; then, and only then, whole records leave.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from gateway.jsonbody import read_lenient
 
 # Above this size a read is a burst: its first part is decoded, the rest only searched.
 _SAMPLE = 4096
+_ERROR = b'"error"'  # inside a text its quotes would be escaped
 _NULL = b"null"
 
 
@@ -70,7 +72,9 @@ class StreamTap:
     """The state of one stream. `strip_usage` takes the chunk with usage and no choices out; `whole` sends whole
     records only (for filters)."""
 
-    def __init__(self, *, strip_usage: bool, whole: bool = False) -> None:
+    def __init__(
+        self, *, strip_usage: bool, whole: bool = False, scrub: Callable[[bytes], bytes] = bytes
+    ) -> None:
         self.usage: Usage | None = None
         self.error: str | None = None
         self.last = b""            # held: the terminal record and what came behind it
@@ -79,6 +83,7 @@ class StreamTap:
         self.done = False          # the terminal record came
         self._strip = strip_usage
         self._whole = whole or strip_usage
+        self._scrub = scrub        # takes credentials out of an upstream's error
         self._tail = b""
         self._sent = 0             # how much of the tail has left already
         self._usage_only = False   # the records last read have a chunk with nothing but usage, to be taken out
@@ -109,10 +114,16 @@ class StreamTap:
             if b"\r" not in data:
                 self.records += 1
                 self._see(chunk)
+                if _ERROR in data:
+                    return self._scrub(data)
                 return b"" if self._strip and chunk.usage is not None and chunk.of_usage else data
         return self._feed(data)
 
     def _feed(self, data: bytes) -> bytes:
+        out = self._passed(data)
+        return self._scrub(out) if _ERROR in out else out
+
+    def _passed(self, data: bytes) -> bytes:
         buffer = self._tail + data if self._tail else data
         already = self._sent
         end = sse.last_boundary(buffer)
@@ -127,8 +138,8 @@ class StreamTap:
             raise UpstreamCut(f"The upstream sent a stream record of more than {sse.MAX_RECORD} bytes.")
         if self._whole:
             return self._kept(buffer[:end])
-        maybe_terminal = self._tail.startswith((b"data: [", b"data:["))
-        until = max(end, already) if maybe_terminal else len(buffer)
+        wait = self._tail.startswith((b"data: [", b"data:[")) or _ERROR in self._tail  # maybe terminal, maybe to scrub
+        until = max(end, already) if wait else len(buffer)
         self._sent = until - end
         return buffer[already:until]
 

@@ -92,6 +92,14 @@ class Journal:
         """How many exchanges are open."""
         return len(self._open)
 
+    def has_room(self) -> bool:
+        """Whether a new exchange could be opened now: for readiness, so that no traffic is sent here in vain."""
+        try:
+            self._make_room(_PER_OPEN)
+        except Unavailable:
+            return False
+        return True
+
     def open(self, exchange: Exchange) -> None:
         """Record that `exchange` goes to its target. Again for the same exchange (next attempt): replaces it.
 

@@ -136,7 +136,8 @@ def _attempt(attempt: Attempt) -> AttemptRow:
     usage, error = attempt.usage or _NOTHING, attempt.error
     return AttemptRow(
         attempt.provider, _text(attempt.model), attempt.outcome, attempt.status,
-        None if error is None else _text(error), _micro(attempt.duration), *_counts(usage), usage.estimated, _count(attempt.cost),
+        None if error is None else _text(error), _micro(attempt.duration), *_counts(usage), usage.estimated,
+        _count(attempt.cost),
     )
 
 

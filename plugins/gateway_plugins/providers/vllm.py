@@ -5,8 +5,8 @@
         use: provider.vllm
         with: {base_url: "http://127.0.0.1:8200/v1", api_key: "${VLLM_API_KEY:-}"}
 
-vLLM took the `guided_*` parameters away (0.12) and ignores them silently; `guided_decoding: structured_outputs` sends them
-as its successor, `structured_outputs`, so that older clients keep their constraints.
+vLLM took the `guided_*` parameters away (0.12) and ignores them silently; `guided_decoding: structured_outputs` sends
+them as its successor, `structured_outputs`, so that older clients keep their constraints.
 """
 
 from typing import Annotated, Any, Literal
