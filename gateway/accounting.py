@@ -109,7 +109,10 @@ def _usage(exchange: Exchange, ratio: float) -> Usage:
         reported = tap.usage
     if reported is not None and (tap is None or tap.complete):
         return reported
-    if not 200 <= exchange.internal.get("upstream_status", 0) < 300:
+    status = exchange.internal.get("upstream_status", 0)
+    if status == 0 and exchange.outcome in ("client_closed", "shutdown"):
+        return Usage(input=input_tokens(exchange), estimated=True)  # the target had the request, and may have read it
+    if not 200 <= status < 300:
         return Usage()  # refused, or never answered: nothing was generated
     said = output_tokens(exchange.internal.get("said", 0), 0, ratio)
     if tap is not None:

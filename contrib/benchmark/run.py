@@ -152,7 +152,8 @@ def load(kind: str, subject: Subject, **options: object) -> dict[str, float]:
 def held(subject: Subject, streams: int) -> float:
     """Resident MiB with that many open streams."""
     command = [sys.executable, str(HERE / "load.py"), "hold", str(subject.port), subject.path, subject.key]
-    options = json.dumps({"connections": streams, "body": {"stream": True, "bench": {"chunks": 3, "pause_ms": 1, "hold": True}}})
+    body = {"stream": True, "bench": {"chunks": 3, "pause_ms": 1, "hold": True}}
+    options = json.dumps({"connections": streams, "body": body})
     process = subprocess.Popen(pinned(0, [*command, options]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         process.stdout.readline()
@@ -245,9 +246,8 @@ def started(stack: contextlib.ExitStack, directory: Path, upstream: int) -> list
     if shutil.which("nginx"):
         port = free_port()
         (directory / "nginx.conf").write_text(NGINX.format(dir=directory, port=port, upstream=upstream))
-        subjects.append(
-            Subject("nginx", ["nginx", "-p", str(directory), "-c", str(directory / "nginx.conf")], "/v1/chat/completions", port)
-        )
+        command = ["nginx", "-p", str(directory), "-c", str(directory / "nginx.conf")]
+        subjects.append(Subject("nginx", command, "/v1/chat/completions", port))
     port = free_port()
     command = [sys.executable, str(HERE / "bare.py"), str(port), str(upstream)]
     subjects.append(Subject("bare aiohttp", command, "/v1/chat/completions", port))

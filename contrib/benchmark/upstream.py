@@ -43,8 +43,8 @@ def framed(data: bytes) -> bytes:
 
 
 TOKEN = framed(record("token "))
-USAGE = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1700000000, "model": "bench", "choices": [],
-         "usage": {"prompt_tokens": 220, "completion_tokens": 200, "total_tokens": 420}}
+USAGE = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1700000000, "model": "bench",
+         "choices": [], "usage": {"prompt_tokens": 220, "completion_tokens": 200, "total_tokens": 420}}
 TAIL = b"".join(
     framed(part)
     for part in (record(None, "stop"), b"data: " + json.dumps(USAGE).encode() + b"\n\n", b"data: [DONE]\n\n")

@@ -49,6 +49,10 @@ class OpenAICompatible:
             raise ValueError("base_url must be an http(s) URL with a host, and no query or fragment")
         if parts.username or parts.password:
             raise ValueError("base_url must hold no credential; use api_key")
+        if not all(map(_printable, (config.base_url, *config.headers, *config.headers.values()))):
+            raise ValueError("base_url and headers must be printable ASCII, without line breaks")
+        if config.api_key and not _printable(config.api_key.reveal()):
+            raise ValueError("api_key must be printable ASCII, without line breaks")
         self.config = config
         self.price_book = config.price_book
         self._urls = {endpoint: config.base_url.rstrip("/") + path for endpoint, path in PATHS.items()}
@@ -89,3 +93,7 @@ class OpenAICompatible:
             headers["authorization"] = f"Bearer {config.api_key.reveal()}"
         headers.update({name.lower(): value for name, value in config.headers.items()})
         return tuple(headers.items())
+
+
+def _printable(text: str) -> bool:
+    return text.isascii() and text.isprintable()
