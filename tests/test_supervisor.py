@@ -99,6 +99,8 @@ async def test_what_a_killed_worker_held_comes_back(tmp_path):
         key = gateway.command("keys", "create", "--concurrency", "2", "--cost-daily", "1").split()[0]
         async with client(force_close=True) as session:
             streams = [await gateway.post(session, key, stream=True, demo={"hang": "mid"}) for _ in range(2)]
+            for stream in streams:
+                assert await stream.content.readany()
             assert (await gateway.ask(session, key))[0] == 429
             for pid in gateway.workers():
                 os.kill(pid, signal.SIGKILL)
