@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +15,8 @@ from typing import Self
 
 import aiohttp
 import msgspec
+
+from gateway.scratch import scratch_directory
 
 PLUGINS = [
     "auth.api_keys", "limiter.requests", "limiter.concurrency", "limiter.budget", "sink.ledger", "sink.prometheus",
@@ -49,6 +52,8 @@ class GatewayProcess:
 
     def __exit__(self, *_) -> None:
         self.kill()
+        if self.data_dir.is_dir():  # what a killed supervisor leaves for its next start
+            shutil.rmtree(scratch_directory(self.data_dir, 0))
 
     def write(self, **sections) -> None:
         """Write the configuration (YAML is a superset of JSON)."""
