@@ -78,17 +78,17 @@ def outgoing(exchange: "Exchange", model: str) -> bytes:
 
 def edited(raw: bytes, body: dict[str, Any], changes: dict[str, Any]) -> bytes:
     """`raw`, an object whose decoded form is `body`, with top-level fields set; all other bytes stay."""
+    empty = not body
     for name, value in changes.items():
         new = _encode(value)
         if name not in body:
-            raw = _appended(raw, name, new, empty=not body)
-            body = {**body, name: value}
+            raw = _appended(raw, name, new, empty=empty)
+            empty = False
             continue
-        span = _value_span(raw, name, body[name])
+        span = _only_span(raw, name) or _value_span(raw, name, body[name])
         if span is None:  # an escaped key, or a number written unusually: write the decoded form instead
             return _encode({**body, **changes})
         raw = raw[: span[0]] + new + raw[span[1] :]
-        body = {**body, name: value}
     return raw
 
 
@@ -96,6 +96,24 @@ def _appended(raw: bytes, name: str, value: bytes, *, empty: bool) -> bytes:
     end = raw.rindex(b"}")
     comma = b"" if empty else b","
     return raw[:end].rstrip() + comma + _encode(name) + b":" + value + raw[end:]
+
+
+def _only_span(raw: bytes, name: str) -> tuple[int, int] | None:
+    """As `_value_span` for a field that is there, cheaply: if its key's spelling occurs once, that is it.
+
+    Unless a key may be spelled with `\\u`, and the one occurrence be something else.
+    """
+    key = b'"%b"' % name.encode()
+    at = raw.rfind(key)
+    if at < 0 or raw.find(key) != at or (b"\\" in raw and b"\\u" in raw):  # one byte is found far sooner than two
+        return None
+    start = at + len(key) + 1
+    if raw[start - 1] != ord(":"):
+        return None
+    while raw[start] in b" \t\r\n":
+        start += 1
+    end = _value_end(raw, start)
+    return None if end is None else (start, end)
 
 
 def _value_span(raw: bytes, name: str, value: Any) -> tuple[int, int] | None:  # noqa: ANN401
@@ -113,7 +131,10 @@ _SCALAR = re.compile(rb"[^\s,}\]]+")
 
 
 def _value_end(raw: bytes, start: int) -> int | None:
-    if raw[start : start + 1] == b'"':
+    if raw[start] == ord('"'):
+        end = raw.find(b'"', start + 1)
+        if raw.find(b"\\", start, end) < 0:
+            return end + 1
         match = _STRING.match(raw, start)
         return match.end() if match else None
     if raw[start : start + 1] not in (b"{", b"["):

@@ -2,12 +2,14 @@
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import InvalidRequest
-from gateway.jsonbody import edited, read_object
+from gateway.jsonbody import UNREADABLE, edited, outgoing, read_lenient, read_object
+from gateway.testing import exchange
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -94,3 +96,60 @@ def test_an_escaped_key_is_found_by_writing_the_decoded_form():
     """A key that is spelled with escapes still gets the new value."""
     raw = b'{"mod\\u0065l":"x","n":1}'
     assert json.loads(edited(raw, read_object(raw), {"model": "y"})) == {"model": "y", "n": 1}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"model":"x","n":1}', b'{"n":1,"model" : "x"}', b'{"a":{"model":"y"},"model": \n"x"}', b'{"model":"a\\"b\\\\","n":1}',
+        b'{"a":"model","model":"x"}', b'{"a":"\\"model\\"","model":"x"}', b'{"a":"x \\"model","model":"x"}',
+        b'{"a":{"model":"y"},"mod\\u0065l":"x"}', b'{"a":["model",{"model":[1]}],"model":{"b":["}",{}]}}', b'{"model":7}',
+        b'{"a":{"model":"y"},"b":"\\u00e4","model":"x"}', b'{"model":null }', b'{"a":"\\"model\\":","model":[1,"]"]}',
+    ],
+)
+def test_the_right_model_is_set_however_it_is_spelled(raw):
+    """Keys of the same name elsewhere, quoted ones, escapes and spaces mislead nobody."""
+    body = read_object(raw)
+    assert json.loads(edited(raw, body, {"model": "new", "extra": True})) == {**body, "model": "new", "extra": True}
+
+
+def test_what_goes_out_differs_only_where_it_must():
+    """The model's name and the request for usage; a client's own stream options stay."""
+    same = exchange()
+    assert outgoing(same, "demo-small") is same.request.raw
+    streamed = exchange(stream=True, stream_options={"include_obfuscation": False})
+    sent = json.loads(outgoing(streamed, "other"))
+    assert sent == {
+        **streamed.request.body, "model": "other",
+        "stream_options": {"include_obfuscation": False, "include_usage": True},
+    }
+    asked = exchange(stream=True, stream_options={"include_usage": True})
+    assert outgoing(asked, "demo-small") is asked.request.raw
+    assert json.loads(outgoing(exchange(stream=True, stream_options=None), "demo-small"))["stream_options"] == {
+        "include_usage": True
+    }
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b'{"a":NaN}', None), (b'"\\ud83d"', "?"), (b'"\xff"', "\ufffd"), (b'"\x01"', "\x01"), (b"[1e999]", [float("inf")]),
+        (b"9" * 30, 10**30 - 1), (b"[1]", [1]), (b"{", UNREADABLE), (b"", UNREADABLE), (b"[" * 100_000, UNREADABLE),
+        (b'{"a":1}x', UNREADABLE),
+    ],
+)  # fmt: skip
+def test_replies_are_read_as_clients_read_them(raw, expected):
+    """What a strict reader refuses is still seen, and can be written again."""
+    found = read_lenient(raw)
+    if expected is None:
+        assert found["a"] != found["a"]
+    else:
+        assert found == expected
+    if found is not UNREADABLE:
+        assert msgspec.json.encode(found)
+
+
+@given(st.binary(max_size=60) | st.text().map(str.encode))
+def test_the_lenient_reader_takes_any_bytes(raw):
+    found = read_lenient(raw)
+    assert found is UNREADABLE or msgspec.json.encode(found)

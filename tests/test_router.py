@@ -106,7 +106,8 @@ def test_a_name_beats_an_alias_and_the_first_alias_wins():
 
 @pytest.mark.parametrize(
     "name",
-    ["nothing", "openai/", "/gpt", ":x", "demo/large", "vllm/other", "nobody/gpt", "gpt-*", "openai/*", "\x00", "x" * 256],
+    ["nothing", "openai/", "/gpt", ":x", "demo/large", "vllm/other", "nobody/gpt", "gpt-*", "openai/*", "\x00",
+     "x" * 256],
 )
 def test_what_leads_nowhere_is_unknown(name):
     """Also a model that the provider's list lacks, and a name with a star in it."""
