@@ -91,21 +91,47 @@ def duration(seconds: float) -> str:
 
 
 def common(raw: bytes, body: dict[str, Any], *, caps: tuple[str, ...] = ()) -> Request:
-    """The request with the fields that every endpoint has; `caps` are the names of the output cap, best first."""
+    """The request with the fields that every endpoint has. `caps` are the names of the output cap: where several are
+    given the largest counts, since upstreams differ in which one they read."""
     model = body.get("model")
     if not isinstance(model, str) or not model or len(model) > MAX_MODEL_NAME:
         raise InvalidRequest("`model` must be a non-empty string of at most 256 characters.", param="model")
-    stream = expect(body, "stream", bool) or False
+    for name, value in body.items():
+        if name in _TYPES and value is not None and type(value) not in _TYPES[name]:
+            raise InvalidRequest(f"`{name}` must be {_named(_TYPES[name])}.", param=name)
     options = expect(body, "stream_options", dict) or {}
-    cap = next((value for name in caps if (value := expect(body, name, int)) is not None), None)
-    choices = expect(body, "n", int)
     return Request(
-        raw=raw, body=body, model=model, stream=stream, include_usage=stream and options.get("include_usage") is True,
-        max_output=cap if cap is None else max(0, cap), choices=1 if choices is None else min(max(1, choices), 128),
+        raw=raw, body=body, model=model, stream=body.get("stream") is True,
+        include_usage=expect(options, "include_usage", bool) is True and body.get("stream") is True,
+        max_output=max((cap for name in caps if (cap := _at_least(body, name, 0)) is not None), default=None),
+        choices=min(_at_least(body, "n", 1) or 1, 128),
     )
 
 
-_KINDS = {bool: "a boolean", int: "an integer", dict: "an object", list: "an array", str: "a string"}
+_KINDS = {
+    bool: "a boolean", int: "an integer", float: "a number", dict: "an object", list: "an array", str: "a string",
+}
+_NUMBER = (int, float)
+# Fields whose types no server of this API disputes; everything else is the upstream's to judge.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "stream": (bool,), "temperature": _NUMBER, "top_p": _NUMBER, "presence_penalty": _NUMBER,
+    "frequency_penalty": _NUMBER, "stop": (str, list), "tools": (list,), "functions": (list,),
+    "tool_choice": (str, dict), "parallel_tool_calls": (bool,), "response_format": (dict,), "logit_bias": (dict,),
+    "seed": (int,), "top_logprobs": (int,), "user": (str,), "metadata": (dict,), "dimensions": (int,),
+    "encoding_format": (str,), "echo": (bool,), "best_of": (int,),
+}
+
+
+def _named(kinds: tuple[type, ...]) -> str:
+    return "a number" if kinds is _NUMBER else " or ".join(_KINDS[kind] for kind in kinds)
+
+
+def _at_least(body: dict[str, Any], name: str, least: int) -> int | None:
+    """A count, which below `least` would be no bound to reserve against."""
+    value: int | None = expect(body, name, int)
+    if value is not None and value < least:
+        raise InvalidRequest(f"`{name}` must be at least {least}.", param=name)
+    return value
 
 
 def expect(body: dict[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401 - of type `kind`

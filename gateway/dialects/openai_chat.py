@@ -19,4 +19,11 @@ class Chat(OpenAIDialect):
                 raise InvalidRequest("Each of `messages` must be an object.", param="messages")
             if type(message.get("role", "")) is not str:
                 raise InvalidRequest("`role` of a message must be a string.", param="messages")
+            content = message.get("content")
+            if type(content) is list and all(type(part) in (dict, str) for part in content):
+                continue
+            if content is not None and type(content) is not str:
+                raise InvalidRequest(
+                    "`content` of a message must be a string or an array of parts.", param="messages"
+                )
         return common(raw, body, caps=("max_completion_tokens", "max_tokens"))
