@@ -35,5 +35,9 @@ class OpenAI(openai_compatible.OpenAICompatible):
         if not config.api_key:
             raise ValueError("api_key is empty; set `when: ${OPENAI_API_KEY:-}` to switch the provider off without one")
         super().__init__(config)
+
+    def fixed_headers(self, config: openai_compatible.Options) -> dict[str, str]:
+        """As for any upstream, with the account."""
+        assert isinstance(config, Options)
         account = {"openai-organization": config.organization, "openai-project": config.project}
-        self._headers += tuple((name, value) for name, value in account.items() if value)
+        return {**super().fixed_headers(config), **{name: value for name, value in account.items() if value}}

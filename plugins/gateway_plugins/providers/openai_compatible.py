@@ -7,6 +7,7 @@
         with: {base_url: "https://api.groq.com/openai/v1", api_key: "${GROQ_API_KEY:-}", price_book: groq}
 """
 
+import re
 from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -20,6 +21,9 @@ from gateway.jsonbody import outgoing
 PATHS = {"chat.completions": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
 # Of the client's headers only these travel: they carry no credential and choose nothing.
 FORWARDED = ("traceparent", "tracestate")
+_URL = re.compile(r"[!-~]+")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_CREDENTIAL = re.compile(r"key|token|secret|auth|password", re.IGNORECASE)
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -47,16 +51,16 @@ class OpenAICompatible:
         parts = urlsplit(config.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("base_url must be an http(s) URL with a host, and no query or fragment")
-        if parts.username or parts.password:
+        if parts.username is not None or parts.password is not None:
             raise ValueError("base_url must hold no credential; use api_key")
-        if not all(map(_printable, (config.base_url, *config.headers, *config.headers.values()))):
-            raise ValueError("base_url and headers must be printable ASCII, without line breaks")
+        if _URL.fullmatch(config.base_url) is None or parts.port == 0:
+            raise ValueError("base_url has a character or a port that a URL cannot have")
         if config.api_key and not _printable(config.api_key.reveal()):
             raise ValueError("api_key must be printable ASCII, without line breaks")
         self.config = config
         self.price_book = config.price_book
         self._urls = {endpoint: config.base_url.rstrip("/") + path for endpoint, path in PATHS.items()}
-        self._headers = self._fixed_headers(config)
+        self._headers = _checked(self.fixed_headers(config))
 
     def peer(self, timeouts: Timeouts) -> Peer:
         """How to connect: this provider's own deadlines, or the file's."""
@@ -68,7 +72,8 @@ class OpenAICompatible:
 
     def secrets(self) -> Sequence[str]:
         """Credentials that must never show in a text to a client."""
-        return [self.config.api_key.reveal()] if self.config.api_key else []
+        own = [self.config.api_key.reveal()] if self.config.api_key else []
+        return own + [value for name, value in self.config.headers.items() if value and _CREDENTIAL.search(name)]
 
     def models(self) -> Sequence[str]:
         """The configured names and patterns."""
@@ -87,12 +92,19 @@ class OpenAICompatible:
         """The bytes to send."""
         return outgoing(exchange, target.model)
 
-    def _fixed_headers(self, config: Options) -> tuple[tuple[str, str], ...]:
+    def fixed_headers(self, config: Options) -> dict[str, str]:
+        """The headers that each request has, names in lower case; the configured ones win."""
         headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
         if config.api_key:
             headers["authorization"] = f"Bearer {config.api_key.reveal()}"
-        headers.update({name.lower(): value for name, value in config.headers.items()})
-        return tuple(headers.items())
+        return {**headers, **{name.lower(): value for name, value in config.headers.items()}}
+
+
+def _checked(headers: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    for name, value in headers.items():
+        if _NAME.fullmatch(name) is None or not _printable(value):
+            raise ValueError(f"the header {name!r} must be printable ASCII, without line breaks")
+    return tuple(headers.items())
 
 
 def _printable(text: str) -> bool:

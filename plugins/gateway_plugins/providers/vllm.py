@@ -42,15 +42,17 @@ class VLLM(openai_compatible.OpenAICompatible):
         """The bytes to send, with older guided decoding parameters under their present name."""
         assert exchange.request is not None
         given = exchange.request.body
-        if self.config.guided_decoding == "structured_outputs" and not _GUIDED.keys().isdisjoint(given):
+        if self.config.guided_decoding == "structured_outputs" and (constraints := _structured(given)):
             if given.get("structured_outputs") is not None:
                 raise InvalidRequest(
                     "Send either `structured_outputs` or the older `guided_*` parameters, not both.",
                     param="structured_outputs",
                 )
-            exchange.edits.append(Edit("structured_outputs", _structured(given)))
+            exchange.edits.append(Edit("structured_outputs", constraints))
         return outgoing(exchange, target.model)
 
 
 def _structured(given: dict[str, Any]) -> dict[str, Any]:
+    if _GUIDED.keys().isdisjoint(given):
+        return {}
     return {new: given[old] for old, new in _GUIDED.items() if given.get(old) is not None}
