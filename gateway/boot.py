@@ -11,6 +11,7 @@ from gateway.accounting import Accounting
 from gateway.app import App
 from gateway.config import Config
 from gateway.dispatch import OnFailure, Plugins
+from gateway.errors import Unavailable
 from gateway.httpserver import HttpServer
 from gateway.metrics import Metrics
 from gateway.money.estimate import Estimator
@@ -28,13 +29,6 @@ if TYPE_CHECKING:
     from gateway.store import Store
 
 _log = structlog.get_logger("gateway.boot")
-
-# What only a restart can change: sockets, files and secrets are open.
-FIXED = ("server", "data_dir", "secret", "journal")
-
-
-class ReloadRefused(Exception):
-    """A reload that cannot be done while running; the message names what has to be restarted."""
 
 
 class Process:
@@ -57,12 +51,9 @@ class Process:
     async def reload(self, config: Config) -> None:
         """Swap to `config`. Raises and keeps the old one when it cannot start; running exchanges end under the old."""
         old = self.gateway.snapshot
-        changed = [name for name in FIXED if getattr(config, name) != getattr(old.config, name)]
-        if changed:
-            raise ReloadRefused(f"{', '.join(changed)} cannot change while running: restart the gateway for that")
         new = snapshot(config, self.gateway.metrics.dropped)
         if route_names(new.plugins, self.gateway) != route_names(old.plugins, self.gateway):
-            raise ReloadRefused("the set of HTTP routes cannot change while running: restart the gateway for that")
+            raise Unavailable("the set of HTTP routes cannot change while running: restart the gateway for that")
         await new.plugins.startup(self.gateway)
         self.gateway.snapshot = new
         old.use.retire()

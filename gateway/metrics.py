@@ -7,7 +7,7 @@ live as long as the gateway runs.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, Literal
@@ -68,6 +68,11 @@ class Metrics:
         self.journal_bytes.set(lag.bytes)
         self.reserved.set(reserved / 1e9)
 
+    def tenant_budgets(self, used: Mapping[str, float]) -> None:
+        """Spent and reserved of each tenant's monthly limit, as a share of it. From the database's owner."""
+        for name, share in used.items():
+            self.tenant_budget.labels(self.tenant(name)).set(share)
+
     def dropped(self, plugin: str, hook: str) -> None:
         """A plugin failed where no caller sees it."""
         self.sink_dropped.labels(plugin, hook).inc()
@@ -97,6 +102,8 @@ class Metrics:
         self.journal_rows = gauge("journal_waiting_rows", "Rows that wait for the database.", (), "mostrecent")
         self.journal_bytes = gauge("journal_waiting_bytes", "Bytes that wait for the database.", (), "mostrecent")
         self.reserved = gauge("budget_reserved_dollars", "Open reservations.", (), "mostrecent")
+        share = "Spent and reserved of a tenant's monthly cost limit, as a share of it."
+        self.tenant_budget = gauge("tenant_budget_usage_ratio", share, ("tenant_id",), "mostrecent")
         gauge("build_info", "The running version.", ("version",), "max").labels(_version()).set(1)
         self.active.set(0)  # a killed predecessor may have left its own number
 

@@ -6,6 +6,7 @@ rather than serve without limits. Nothing is lost by that: what is not stored ye
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -19,7 +20,7 @@ from gateway.clock import now_ms
 from gateway.config import Config
 from gateway.errors import Unavailable
 from gateway.exchange import Level
-from gateway.metrics import Metrics
+from gateway.metrics import MAX_TENANTS, Metrics
 from gateway.money.budgets import budget_keys, budgets, periods
 from gateway.money.drain import Drain
 from gateway.money.ledger import LedgerRow
@@ -141,7 +142,19 @@ class Owner:
     async def _measure(self, metrics: Metrics) -> None:
         while True:
             metrics.stores(self._drain.lag(), (await self.state.totals())["reserved"])
+            with contextlib.suppress(StoreUnavailable):  # the drain says so already
+                metrics.tenant_budgets(await self._tenant_budgets())
             await asyncio.sleep(_MEASURE_EVERY)
+
+    async def _tenant_budgets(self) -> dict[str, float]:
+        """How much of its monthly limit each tenant has used; of those that have one, as many as metrics name."""
+        used: dict[str, float] = {}
+        for tenant in (await self.store.list_tenants(limit=MAX_TENANTS)).items:
+            limit = tenant.limits.cost_monthly
+            if limit:
+                monthly = budget_keys(Level("tenant", tenant.id), now_ms())[1]
+                used[tenant.id] = sum(await self.state.spent(monthly)) / limit
+        return used
 
 
 class _Charging:

@@ -74,11 +74,12 @@ class Supervisor:
         self._closing.push_async_callback(owner.close)
         assert self._metrics is not None
         await owner.start(self._metrics)
+        first = await owner.first_run()  # before any worker serves: ready means that there is a key to use
         self._opened.set_result(owner)
         failures = [text for text in await asyncio.gather(*(slot.first_start for slot in self._slots)) if text]
         if failures:
             raise Unavailable(failures[0])
-        return await owner.first_run()
+        return first
 
     async def reload(self, loaded: Loaded) -> None:
         """See `Service`. Validated once, here; then every worker gets the same bytes."""

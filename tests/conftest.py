@@ -1,6 +1,9 @@
 """What all tests share."""
 
+import logging
+
 import pytest
+import structlog
 
 from gateway.accounts.passwords import Passwords
 
@@ -10,3 +13,14 @@ def _cheap_passwords(monkeypatch, request):
     """Password hashing is slow on purpose; only its own tests need that."""
     if "passwords" not in request.module.__name__:
         monkeypatch.setitem(Passwords.__init__.__kwdefaults__, "cost", 1 << 10)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was():
+    """A command under test sets logging up for its process, which here is the one of all tests."""
+    structlog.reset_defaults()
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:], root.level = handlers, level

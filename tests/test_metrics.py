@@ -17,6 +17,7 @@ NAMES = {
     "ai_gateway_unpriced_requests_total", "ai_gateway_unauthenticated_total", "ai_gateway_config_reload_total",
     "ai_gateway_sink_dropped_total", "ai_gateway_active_requests", "ai_gateway_journal_waiting_rows",
     "ai_gateway_journal_waiting_bytes", "ai_gateway_budget_reserved_dollars", "ai_gateway_build_info",
+    "ai_gateway_guardrail_triggers_total", "ai_gateway_tenant_budget_usage_ratio",
 }
 
 WORKER = """
@@ -69,7 +70,7 @@ def test_no_label_is_a_key_or_a_user(metrics):
     labels = {name for collector in vars(metrics).values() for name in getattr(collector, "_labelnames", ())}
     assert labels == {
         "endpoint", "model", "provider", "status", "type", "tenant_id", "outcome", "error", "limit", "result", "plugin",
-        "hook",
+        "hook", "rule", "action",
     }
 
 
@@ -117,3 +118,8 @@ def test_a_new_run_starts_from_nothing(tmp_path):
     prepare(tmp_path)
     assert "ai_gateway_requests_total{" not in worker(tmp_path, "render", 0)
     assert (tmp_path / "metrics").stat().st_mode & 0o777 == 0o700
+
+
+def test_tenants_budgets_are_shown_as_ratios(metrics):
+    metrics.tenant_budgets({"acme": 0.25})
+    assert value(metrics.render()[0].decode(), 'ai_gateway_tenant_budget_usage_ratio{tenant_id="acme"}') == 0.25
