@@ -55,6 +55,7 @@ class Replay:
         served = recording["response"]
         content_type = served["headers"].get("content-type", "application/json")
         self.upstream.requests.clear()
+        self.upstream._script.clear()  # what a failed test has left
         self.upstream.script(*pieces, status=served["status"], content_type=content_type, pause=1e-6)
         async with self.gw.post("/" + endpoint.replace(".", "/"), data=body, headers=JSON) as reply:
             got = await reply.read()
