@@ -13,7 +13,7 @@ import msgspec
 from gateway import sse
 from gateway.accounting import Accounting
 from gateway.dialects.openai_tap import StreamTap
-from gateway.dialects.openai_usage import WireUsage, usage_of
+from gateway.dialects.openai_usage import reported
 from gateway.errors import GatewayError, InternalError, Unavailable, UpstreamCut, UpstreamError
 from gateway.exchange import Exchange
 from gateway.filters import FilterChain, filter_reply
@@ -36,13 +36,6 @@ STREAM_HEADERS = {
 }
 
 
-class _Usage(msgspec.Struct):
-    usage: WireUsage | None = None
-
-
-_usage = msgspec.json.Decoder(_Usage)
-
-
 async def whole(exchange: Exchange, upstream: UpstreamReply) -> Reply:
     """Read an unstreamed answer to its end. Raises `UpstreamCut` for what is no JSON: another target may do better.
 
@@ -51,13 +44,10 @@ async def whole(exchange: Exchange, upstream: UpstreamReply) -> Reply:
     body = await upstream.body(MAX_BODY)
     content_type = upstream.headers.get("content-type", "application/json")
     try:
-        wire = _usage.decode(body).usage
-    except msgspec.ValidationError:  # JSON, but with a usage object of another shape
-        wire = None
+        usage = reported(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         kind = content_type.partition(";")[0][:64]
         raise UpstreamCut(f"The upstream answered with {kind or 'something'} that is not valid JSON.") from None
-    usage = usage_of(wire) if wire is not None else None
     if usage is None:
         exchange.internal["said"] = sum(map(len, _said(exchange, body)))
     return Reply(status=upstream.status, body=body, content_type=content_type, usage=usage)

@@ -99,12 +99,15 @@ def common(raw: bytes, body: dict[str, Any], *, caps: tuple[str, ...] = ()) -> R
     for name, value in body.items():
         if name in _TYPES and value is not None and type(value) not in _TYPES[name]:
             raise InvalidRequest(f"`{name}` must be {_named(_TYPES[name])}.", param=name)
-    options = expect(body, "stream_options", dict) or {}
+    stream = body.get("stream") is True
+    options = body.get("stream_options")
+    most: int | None = None
+    for name in caps:
+        if name in body and (cap := _at_least(body, name, 0)) is not None:
+            most = cap if most is None else max(most, cap)
     return Request(
-        raw=raw, body=body, model=model, stream=body.get("stream") is True,
-        include_usage=expect(options, "include_usage", bool) is True and body.get("stream") is True,
-        max_output=max((cap for name in caps if (cap := _at_least(body, name, 0)) is not None), default=None),
-        choices=min(_at_least(body, "n", 1) or 1, 128),
+        raw, body, model, stream, options is not None and expect(options, "include_usage", bool) is True and stream,
+        most, min(_at_least(body, "n", 1) or 1, 128) if "n" in body else 1,
     )
 
 
@@ -114,7 +117,7 @@ _KINDS = {
 _NUMBER = (int, float)
 # Fields whose types no server of this API disputes; everything else is the upstream's to judge.
 _TYPES: dict[str, tuple[type, ...]] = {
-    "stream": (bool,), "temperature": _NUMBER, "top_p": _NUMBER, "presence_penalty": _NUMBER,
+    "stream": (bool,), "stream_options": (dict,), "temperature": _NUMBER, "top_p": _NUMBER, "presence_penalty": _NUMBER,
     "frequency_penalty": _NUMBER, "stop": (str, list), "tools": (list,), "functions": (list,),
     "tool_choice": (str, dict), "parallel_tool_calls": (bool,), "response_format": (dict,), "logit_bias": (dict,),
     "seed": (int,), "top_logprobs": (int,), "user": (str,), "metadata": (dict,), "dimensions": (int,),

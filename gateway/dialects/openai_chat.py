@@ -20,9 +20,9 @@ class Chat(OpenAIDialect):
             if type(message.get("role", "")) is not str:
                 raise InvalidRequest("`role` of a message must be a string.", param="messages")
             content = message.get("content")
-            if type(content) is list and all(type(part) in (dict, str) for part in content):
+            if type(content) is str or content is None:
                 continue
-            if content is not None and type(content) is not str:
+            if type(content) is not list or not all(type(part) in (dict, str) for part in content):
                 raise InvalidRequest(
                     "`content` of a message must be a string or an array of parts.", param="messages"
                 )

@@ -156,6 +156,10 @@ def _split(spots: Iterable[Spot], message: dict[str, Any]) -> tuple[list[Spot], 
 
 def _slots(spots: Iterable[Spot]) -> dict[tuple[str, int], _Slot]:
     """The spots by event: pieces in one field are one text, and fields that say the same are one."""
+    spots = list(spots)
+    if len(spots) == 1:
+        spot = spots[0]
+        return {(spot.part, spot.tool): _Slot(spot.text, [spots])}
     fields: dict[tuple[str, int, int, str], list[Spot]] = {}
     for spot in spots:
         fields.setdefault((spot.part, spot.tool, id(spot.root), spot.field), []).append(spot)

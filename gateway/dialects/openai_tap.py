@@ -45,6 +45,7 @@ class _Choice(msgspec.Struct, gc=False):
     message: _Delta | None = None
     text: msgspec.Raw = msgspec.Raw()
     finish_reason: str | None = None
+    error: msgspec.Raw = msgspec.Raw()
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -84,6 +85,7 @@ class StreamTap:
         self._strip = strip_usage
         self._whole = whole or strip_usage
         self._scrub = scrub        # takes credentials out of an upstream's error
+        self._erred = False        # an error was in a record: from then on all is scrubbed
         self._tail = b""
         self._sent = 0             # how much of the tail has left already
         self._usage_only = False   # the records last read have a chunk with nothing but usage, to be taken out
@@ -114,7 +116,7 @@ class StreamTap:
             if b"\r" not in data:
                 self.records += 1
                 self._see(chunk)
-                if _ERROR in data:
+                if self._erred:
                     return self._scrub(data)
                 return b"" if self._strip and chunk.usage is not None and chunk.of_usage else data
         return self._feed(data)
@@ -198,6 +200,8 @@ class StreamTap:
     def _see(self, chunk: _Chunk) -> None:
         for choice in chunk.choices or ():
             index = choice.index or 0
+            if choice.error:
+                self._erred = True
             if choice.finish_reason:
                 self._seen.add(index)
                 self._open.discard(index)
@@ -215,6 +219,7 @@ class StreamTap:
         if chunk.usage is not None:
             self.usage = usage_of(chunk.usage) or self.usage
         if chunk.error and chunk.failed:
+            self._erred = True
             self.error = _error_text(bytes(chunk.error))
 
     def _kept(self, whole: bytes) -> bytes:

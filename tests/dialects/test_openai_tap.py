@@ -164,3 +164,19 @@ def test_an_empty_finish_reason_is_none():
 def test_odd_finish_reasons_end_a_choice():
     assert run(FINISH.replace(b'"stop"', b"7"), [])[1].complete
     assert not run(FINISH.replace(b'"stop"', b"false"), [])[1].complete
+
+
+@pytest.mark.parametrize("size", [1, 3, 50, 10_000])
+@pytest.mark.parametrize(
+    "record",
+    [
+        b'data: {"error":{"message":"bad key sk-123"}}\n\n',
+        b'data: {"choices":[{"index":0,"delta":{},"error":{"message":"bad key sk-123"}}]}\n\n',
+        b'data: {"choices":[],"error":"bad key sk-123"}\r\n\r\n',
+    ],
+)
+def test_an_error_leaves_without_credentials(record, size):
+    """At the top or in a choice, in one read or in many; everything else leaves as it came."""
+    stream = CHUNK + record + DONE
+    out, tap = run(stream, range(size, len(stream), size), scrub=lambda data: data.replace(b"sk-123", b"***"))
+    assert out + tap.last == stream.replace(b"sk-123", b"***")
