@@ -122,11 +122,12 @@ class StreamTap:
         return self._feed(data)
 
     def _feed(self, data: bytes) -> bytes:
-        out = self._passed(data)
-        return self._scrub(out) if _ERROR in out else out
-
-    def _passed(self, data: bytes) -> bytes:
         buffer = self._tail + data if self._tail else data
+        out = self._passed(buffer)
+        # What leaves may begin behind the word: the record's beginning was sent with an earlier read.
+        return self._scrub(out) if self._erred or _ERROR in buffer else out
+
+    def _passed(self, buffer: bytes) -> bytes:
         already = self._sent
         end = sse.last_boundary(buffer)
         hold = self._watch(buffer[:end]) if end else 0
@@ -150,8 +151,11 @@ class StreamTap:
         if not self._tail:
             return b""
         self._watch(self._tail + b"\n\n")
+        erred = self._erred or _ERROR in self._tail
         unsent, self._tail, self._sent = self._tail[self._sent :], b"", len(self._tail)
-        return b"" if self._usage_only else unsent
+        if self._usage_only:
+            return b""
+        return self._scrub(unsent) if erred else unsent
 
     def _watch(self, whole: bytes) -> int:
         """Read what the records say; returns the offset from which bytes are to be held."""
