@@ -288,6 +288,12 @@ def test_recorded_streams_speak_in_one_voice_a_part():
         assert failed or snapshots or all(event.choice >= 0 for event in events if isinstance(event, Text)), name
 
 
+async def test_recorded_streams_pass_unchanged():
+    """A filter that changes nothing gives every recorded stream back byte for byte."""
+    for name, body in STREAMS:
+        assert b"".join(await censored(*sse.split(body), word="\0")) == body, name
+
+
 def mutated(raw, seed):
     """`raw` with a few of its bytes, or of its JSON values, replaced, doubled or taken away."""
     dice = random.Random(seed)
@@ -329,6 +335,7 @@ async def test_mutated_streams_raise_nothing_else_and_lose_nothing(seed):
             tap = StreamTap(strip_usage=False)
             assert tap.feed(records[0] + broken) + tap.rest() + tap.last == records[0] + broken
             StreamTap(strip_usage=True, whole=True).feed(broken + records[-1])
+            assert b"".join(await censored(broken, word="\0")) == broken
             for event in events_of(broken):
                 record_of(event)
                 if isinstance(event, Text):
