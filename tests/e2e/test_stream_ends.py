@@ -153,7 +153,10 @@ async def test_a_stream_that_fits_into_the_drain_time_ends_as_usual(tmp_path, up
 async def late_json(seconds):
     """The base URL of an upstream that answers everything late, and with JSON."""
 
+    serving = set()
+
     async def serve(reader, writer):
+        serving.add(asyncio.current_task())
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
             await asyncio.sleep(seconds)
@@ -161,9 +164,12 @@ async def late_json(seconds):
             writer.write(head.encode() + WHOLE)
             await reader.read()
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        await asyncio.gather(*serving)
 
 
 async def test_a_whole_reply_to_a_stream_that_has_begun_is_an_error_in_it(tmp_path):
