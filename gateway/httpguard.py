@@ -17,7 +17,7 @@ from aiohttp import EMPTY_PAYLOAD, StreamReader, http_parser, web, web_protocol
 from aiohttp.http import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
-from gateway.errors import GatewayError, InvalidRequest
+from gateway.errors import GatewayError, InvalidRequest, Unavailable
 from gateway.httprequest import Answer, Incoming, RequestTimeout, response_head
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Connection(RequestHandler):
 
     __slots__ = (
         "_awaited_body", "_body_bytes", "_body_since", "_eof", "_head_bytes", "_head_since", "_payload", "_refused",
-        "_server", "_unsent", "_write_since", "broken", "keep_open", "peer",
+        "_retired", "_server", "_unsent", "_write_since", "broken", "keep_open", "peer",
     )
 
     def __init__(self, server: "HttpServer", library: web.Server, loop: asyncio.AbstractEventLoop) -> None:
@@ -81,6 +81,7 @@ class Connection(RequestHandler):
         self._write_since = 0.0
         self._unsent = 0
         self._refused = False
+        self._retired = False
         self._eof: asyncio.Future[None] | None = None
         self.broken = False                              # what comes now is not read as HTTP any more
         self.keep_open = True                            # after the running request
@@ -149,16 +150,27 @@ class Connection(RequestHandler):
         return self._task_handler
 
     def retire(self) -> None:
-        """Close now if nothing has begun; else after the answer, which says so."""
+        """Close now unless a whole request has come; else after its answer, which says so.
+
+        What waits in the socket is read first: `check` calls again. Whose request is not complete then, gets a 503.
+        """
         self.keep_open = False
-        if self.idle and not self._head_bytes and not self._unread():
-            self.force_close()
+        self._retired = True
+        if self._unread():
+            return
+        if self.idle:
+            self._hang_up(_stopping())
+        elif self._awaited_body is not None and not self._awaited_body.is_eof():
+            self._server.count_refused("stopping")
+            self.distrust(_stopping())
 
     def check(self, now: float) -> None:
         """Enforce the deadlines."""
         settings = self._server.settings
         if self._paused:
             self._check_reader(now, settings.write_timeout)
+        if self._retired and not self.broken:
+            self.retire()
         if self._awaited_body is not None:
             if now - self._body_since > settings.body_timeout:
                 late = RequestTimeout(f"The body did not arrive within {settings.body_timeout:g} s.")
@@ -309,6 +321,10 @@ class Connection(RequestHandler):
 def page_bytes(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
     """A whole answer for a connection that is closed after it."""
     return response_head(status, headers, f"Content-Length: {len(body)}\r\nConnection: close\r\n") + body
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("The gateway is stopping.", retry_after=1)
 
 
 def _head_size(message: "RawRequestMessage | web_protocol._ErrInfo") -> int:

@@ -83,7 +83,7 @@ class HttpServer:
         sock.listen(_BACKLOG)
 
     async def stop(self) -> None:
-        """Accept no more. Idle connections are closed, busy ones end with their answer, which says so."""
+        """Accept no more. Only whole requests still get their answer, which says that the connection ends."""
         self._stopping = True
         for listener in self._listeners:
             listener.close()

@@ -416,6 +416,29 @@ async def test_stop_serves_a_request_that_is_already_in_the_socket():
 
 
 @on_both_loops
+@pytest.mark.parametrize("sent", [GET[:-4], post(b"hello")[:-2]], ids=["half a head", "half a body"])
+async def test_stop_does_not_wait_for_a_request_that_is_not_complete(sent: bytes):
+    async with serving(echo) as (server, port), connected(port) as client:
+        await client.send(sent)
+        await asyncio.sleep(0.05)
+        await server.stop()
+        status, headers, body = await client.reply()
+        assert (status, headers["connection"]) == (503, "close")
+        assert b"stopping" in body
+        assert await server.wait_idle(3.0)
+
+
+@on_both_loops
+async def test_stop_takes_the_rest_of_a_body_that_is_already_in_the_socket():
+    async with serving(echo) as (server, port), connected(port) as client:
+        await client.send(post(b"hello")[:-2])
+        await until(lambda: server.requests_in_flight == 1)
+        os.write(client.writer.transport.get_extra_info("socket").fileno(), b"lo")
+        await server.stop()
+        assert (await client.reply())[::2] == (200, b"hello")
+
+
+@on_both_loops
 async def test_close_aborts_what_is_left():
     serve = Endless(stream=True)
     async with serving(serve) as (server, port), connected(port) as client:
