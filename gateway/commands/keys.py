@@ -17,6 +17,7 @@ from gateway.money import NANO, dollars
 from gateway.store import Store
 
 _SPANS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
+MAX_NAME: Final = 128
 _FAR: Final = 253_402_300_799_000  # the end of the year 9999
 
 
@@ -66,13 +67,27 @@ class _Moment(click.ParamType[int]):
         return moment
 
 
+class _Name(click.ParamType[str]):
+    name = "text"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not text.strip():
+            self.fail("a name needs a letter at least; leave the option out for a key without a name", param, ctx)
+        if len(text) > MAX_NAME:
+            self.fail(f"a name has at most {MAX_NAME} characters, not {len(text)}", param, ctx)
+        if not text.isprintable():
+            self.fail("a name is one line, without control characters", param, ctx)
+        return text
+
+
 @click.group()
 def keys() -> None:
     """API keys: create, list, revoke."""
 
 
 @keys.command()
-@click.option("--name", default="", help="What people call the key.")
+@click.option("--name", type=_Name(), help="What people call the key.")
 @click.option("--tenant", default="default", show_default=True, help="Id of the tenant it belongs to.")
 @click.option("--owner", help="E-mail address or id of the user it belongs to.")
 @click.option("--environment", default="", help="For example production or test; recorded with each request.")
@@ -86,7 +101,7 @@ def keys() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @at_place
 def create(
-    place: Place, *, name: str, tenant: str, owner: str | None, environment: str, expires: int | None,
+    place: Place, *, name: str | None, tenant: str, owner: str | None, environment: str, expires: int | None,
     models: tuple[str, ...], as_json: bool, **limits: int | None,
 ) -> None:  # fmt: skip
     """Create a key and print it: it is shown this once, and stored nowhere."""
@@ -94,7 +109,7 @@ def create(
     async def work(store: Store) -> tuple[str, KeyRecord]:
         text, record = issue(
             pepper(load_master_secret(place.config, place.data_dir)),
-            tenant=tenant, created=now_ms(), name=name, owner=await _owner(store, owner), environment=environment,
+            tenant=tenant, created=now_ms(), name=name or "", owner=await _owner(store, owner), environment=environment,
             expires_at=expires, limits=Limits(models=models or None, **limits),
         )  # fmt: skip
         return text, await store.create_key(record)
@@ -127,7 +142,10 @@ def list_(place: Place, *, tenant: str | None, as_json: bool) -> None:
         _print_json(views)
         return
     rows = [("ID", "KEY", "NAME", "TENANT", "STATE", "LAST USED")]
-    rows += [(view.id, view.prefix, view.name, view.tenant, view.state, view.last_used or "never") for view in views]
+    rows += [
+        (view.id, view.prefix, _one_line(view.name), view.tenant, view.state, view.last_used or "never")
+        for view in views
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -149,6 +167,11 @@ def revoke(place: Place, *, key: str, tenant: str | None, as_json: bool) -> None
         _print_json(_view(record))
         return
     click.echo(f"Revoked {record.prefix} ({record.id}).")
+
+
+def _one_line(name: str) -> str:
+    """A name as it may stand in a terminal, whoever stored it."""
+    return "".join(each if each.isprintable() else "?" for each in name)
 
 
 async def _owner(store: Store, owner: str | None) -> str | None:

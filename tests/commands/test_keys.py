@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sqlite3
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -223,3 +224,21 @@ def test_beside_a_running_gateway_changes_go_through_it_and_it_hears_of_them(run
         run("revoke", key)
         assert told == ["auth"]
     assert stored(data_dir, format_.parse(key)[0]).revoked_at is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("", "letter"), (" ", "letter"), ("a" * 129, "128"), ("a\nb", "one line"), ("\x1b[2J", "one line")]
+)
+def test_a_name_that_would_tear_the_list_is_refused(run, data_dir, name, said):
+    filled(data_dir)
+    result = run("create", "--name", name, fails=True)
+    assert (result.exit_code, said in result.stderr) == (2, True)
+    assert len(run("list").stdout.splitlines()) == 1
+
+
+def test_a_name_with_a_line_break_that_is_already_stored_is_listed_on_one_line(run, data_dir):
+    filled(data_dir)
+    run("create")
+    with contextlib.closing(sqlite3.connect(data_dir / "gateway.db")) as database, database:
+        database.execute("UPDATE api_keys SET name = ?", ("a\nb",))
+    assert "a?b" in run("list").stdout.splitlines()[1]
