@@ -30,6 +30,9 @@ class Accounting:
         exchange.internal["estimator"] = self.estimator
         exchange.internal["task"] = asyncio.current_task()
         self.active[exchange.id] = exchange
+
+    def show(self) -> None:
+        """Bring the gauge of running requests up to date: done now and then, a request should not pay for it."""
         self._metrics.active.set(len(self.active))
 
     def expire(self) -> None:
@@ -63,7 +66,6 @@ class Accounting:
                 self._metrics.unauthenticated.inc()
         finally:
             self.active.pop(exchange.id, None)
-            self._metrics.active.set(len(self.active))
 
     def _last_attempt(self, exchange: Exchange) -> None:
         """The attempt that answered: its usage as reported, or estimated from what came, and its cost."""

@@ -113,6 +113,7 @@ class App:
         return _json(incoming, 200 if ready else 503, {"status": "ready" if ready else "not ready"})
 
     async def _metrics(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
+        self._accounting.show()
         body, content_type = self._gateway.metrics.render()
         return incoming.reply(200, {"content-type": content_type}, body)
 

@@ -46,6 +46,7 @@ class Process:
     async def listen(self, sock: socket.socket) -> None:
         """Serve connections of `sock`; ready from now on."""
         await self._server.listen(sock)
+        self._tasks.spawn(self._show(), "show running requests")
         self.ready = True
 
     async def reload(self, config: Config) -> None:
@@ -90,6 +91,12 @@ class Process:
         finally:
             idle.cancel()
             hurried.cancel()
+
+    async def _show(self) -> None:
+        """For the page of another worker, which adds up what each has written."""
+        while True:
+            self._accounting.show()
+            await asyncio.sleep(1.0)
 
     async def _close_after_use(self, old: Snapshot) -> None:
         await old.use.idle.wait()

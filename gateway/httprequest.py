@@ -283,9 +283,10 @@ class Incoming:
 
 def response_head(status: int, headers: Mapping[str, str], framing: str) -> bytes:
     """The bytes up to the body. Raises `ValueError` for a header that would break out of its line."""
-    lines = [f"{name}: {value}\r\n" for name, value in headers.items() if name.lower() not in _FRAMING]
-    text = "".join(lines)
-    if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
+    if not _FRAMING.isdisjoint(map(str.lower, headers)):
+        headers = {name: value for name, value in headers.items() if name.lower() not in _FRAMING}
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if text.count("\n") != len(headers) or text.count("\r") != len(headers) or "\0" in text:
         raise ValueError("a response header has a line break or NUL in it")
     first = _STATUS_LINES.get(status) or f"HTTP/1.1 {status:d} \r\n"
     return f"{first}{text}Date: {rfc822_formatted_time()}\r\n{framing}\r\n".encode()

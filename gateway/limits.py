@@ -1,15 +1,16 @@
 """What limiters share: which levels of a caller are limited, the names in refusals, the standings in headers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from msgspec import Meta
 
 from gateway.exchange import Exchange, Level
 from gateway.hookspecs import RateStanding
-from gateway.shared_state import Granted, Refused, Standing
+from gateway.shared_state import Ask, Granted, Refused, Standing
 
 Limit = Annotated[int, Meta(ge=1)]
+_KEPT = 10_000
 NO_RETRY: Mapping[str, str] = {"x-should-retry": "false"}  # clients of the OpenAI SDK repeat each 429 otherwise
 
 
@@ -30,6 +31,31 @@ def limited(exchange: Exchange, field: str, defaults: Mapping[str, int | None]) 
         if limit is not None:
             found.append((level, limit))
     return found
+
+
+class Kept:
+    """The limited levels of each caller, and what a request of one unit asks of them: the same for each of its
+    requests until its limits change."""
+
+    def __init__(
+        self, field: str, defaults: Mapping[str, int | None], ask: Callable[[Level, int], Ask]
+    ) -> None:
+        self._field = field
+        self._defaults = defaults
+        self._ask = ask
+        self._kept: dict[str, tuple[tuple[Level, ...], list[tuple[Level, int]], list[Ask]]] = {}
+
+    def of(self, exchange: Exchange) -> tuple[list[tuple[Level, int]], list[Ask]]:
+        """The levels with their limits, and the asks, in the same order."""
+        mine = levels(exchange)
+        key = exchange.caller.key if exchange.caller else ""
+        kept = self._kept.get(key)
+        if kept is None or kept[0] is not mine:
+            if len(self._kept) >= _KEPT:
+                self._kept.clear()
+            found = limited(exchange, self._field, self._defaults)
+            kept = self._kept[key] = (mine, found, [self._ask(level, limit) for level, limit in found])
+        return kept[1], kept[2]
 
 
 def title(level: Level) -> str:

@@ -9,6 +9,7 @@ the files and filling the database is `drain.py`.
 import contextlib
 import errno
 import fcntl
+import mmap
 import os
 import secrets
 import threading
@@ -36,6 +37,7 @@ OPEN: Final = b"O"           # first byte of a payload
 CLOSE: Final = b"C"
 MAX_RECORD: Final = 256 * 1024
 
+_OVERWRITING: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
 _STEP: Final = 1 << 20
 _PER_OPEN: Final = 2048
 _SLACK: Final = 64 * 1024
@@ -84,7 +86,10 @@ class Journal:
         self._step = min(_STEP, self._segment_bytes)
         self._open: dict[str, bytes] = {}
         self._number = 0
+        self._mappable = mappable(directory)
+        self._map: mmap.mmap | None = None
         self._fd, self._at, self._allocated = self._segment()
+        self._remap()
         self._sync = _Sync(directory, self._fd, fsync_ms)
 
     @property
@@ -122,11 +127,20 @@ class Journal:
 
     def stop(self) -> None:
         """Make all durable and let go of the files; exchanges still open will be booked as killed."""
+        if self._map is not None:
+            self._map.close()
+            self._map = None
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, self._at)
         self._sync.stop()
 
     def _append(self, record: bytes) -> None:
+        end = self._at + len(record)
+        if self._map is not None and end <= len(self._map):
+            self._map[self._at : end] = record
+            self._at = end
+            self._sync.mark()
+            return
         try:
             written = os.pwrite(self._fd, record, self._at)
         except OSError as error:
@@ -145,6 +159,7 @@ class Journal:
             if need > self._allocated:
                 self._check_total()
                 self._allocated = _allocate(self._fd, self._allocated, need, self._step)
+                self._remap()
         except OSError as error:
             raise self._refusal(error) from error
 
@@ -152,7 +167,17 @@ class Journal:
         """Go on in a new segment, which begins with what is open: so an older one can go once it is drained."""
         self._check_total()
         self._fd, self._at, self._allocated = self._segment()
+        self._remap()
         self._sync.follow(self._fd)
+
+    def _remap(self) -> None:
+        """Write through memory where that is safe: a system call for each record costs as much as the record."""
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+        if self._mappable:
+            with contextlib.suppress(OSError, ValueError):
+                self._map = mmap.mmap(self._fd, self._allocated)
 
     def _segment(self) -> tuple[int, int, int]:
         """A new segment, complete and locked before it has its name: file, end of data, end of space."""
@@ -183,6 +208,24 @@ class Journal:
             "The gateway cannot record usage at the moment, so it takes no new requests.",
             code="ledger_unavailable", retry_after=5,
         )
+
+
+def mappable(directory: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether reserved space there can be written through memory: only where a later write never needs new space.
+
+    A file system that copies on write would answer a full disk with a signal that kills the process.
+    """
+    try:
+        lines = mounts.read_text().splitlines()
+    except OSError:
+        return False
+    best, kind = "", ""
+    for line in lines:
+        fields, _, rest = line.partition(" - ")
+        point = fields.split(" ")[4]
+        if len(point) >= len(best) and directory.absolute().is_relative_to(point):
+            best, kind = point, rest.split(" ")[0]
+    return kind in _OVERWRITING
 
 
 def waiting_bytes(directory: Path) -> int:

@@ -3,13 +3,14 @@
 import errno
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 from gateway.errors import Unavailable
 from gateway.exchange import Caller, Exchange, Price, Request, Target
 from gateway.money import journal as journal_module
-from gateway.money.journal import HEAD, Journal, is_live, journal_of, record_at, waiting_bytes
+from gateway.money.journal import HEAD, Journal, is_live, journal_of, mappable, record_at, waiting_bytes
 from gateway.money.ledger import LedgerRow
 from gateway.money.segments import Segment, segments
 
@@ -209,6 +210,7 @@ def test_too_much_waiting_refuses_and_goes_on_when_it_is_drained(tmp_path):
 
 
 def test_a_short_write_is_refused_and_overwritten_by_the_next(journal, tmp_path, monkeypatch):
+    journal._map = None  # in memory there is no short write
     real = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real(fd, data[:10], at))
     with pytest.raises(Unavailable):
@@ -279,3 +281,14 @@ def test_a_record_costs_a_few_microseconds(journal):
             journal.close(row)
         best = min(best, (time.perf_counter() - began) / 1000)
     assert best < 50e-6
+
+
+def test_only_file_systems_that_overwrite_in_place_are_written_through_memory(tmp_path):
+    """On one that copies on write, a full disk would kill the process instead of raising an error."""
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n30 22 0:40 / /srv/cow rw - btrfs /dev/sdb rw\n"
+    )
+    assert mappable(Path("/srv/data"), mounts)
+    assert not mappable(Path("/srv/cow/data"), mounts)
+    assert not mappable(tmp_path, tmp_path / "none")

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway import Exchange, Level, RateLimited, hookimpl
-from gateway.limits import Limit, explained, limited, title
+from gateway.limits import Kept, Limit, explained, title
 from gateway.shared_state import Ask, Refused
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class ConcurrencyLimiter:
     name = "limiter.concurrency"
 
     def __init__(self, config: Config) -> None:
-        self._defaults = {"key": config.per_key, "tenant": config.per_tenant}
+        self._kept = Kept("concurrency", {"key": config.per_key, "tenant": config.per_tenant}, self._ask)
 
     @hookimpl
     async def startup(self, gateway: "Gateway") -> None:
@@ -43,11 +43,11 @@ class ConcurrencyLimiter:
     @hookimpl
     async def pre_request(self, exchange: Exchange) -> None:
         """Take a place at every level, or refuse and take none."""
-        found = limited(exchange, "concurrency", self._defaults)
+        found, asks = self._kept.of(exchange)
         if not found:
             return
         hold = exchange.local[self.name] = f"{exchange.id}/{self.name}"
-        outcome = await self._state.take(hold, self._asks(found))
+        outcome = await self._state.take(hold, asks)
         if isinstance(outcome, Refused):
             level, limit = found[outcome.index]
             raise RateLimited(
@@ -65,8 +65,8 @@ class ConcurrencyLimiter:
     @hookimpl
     async def explain(self, exchange: Exchange) -> Sequence[Mapping[str, Any]]:
         """See `Hooks.explain`."""
-        found = limited(exchange, "concurrency", self._defaults)
-        return explained(self.name, "concurrency", found, 1, await self._state.peek(self._asks(found)))
+        found, asks = self._kept.of(exchange)
+        return explained(self.name, "concurrency", found, 1, await self._state.peek(asks))
 
-    def _asks(self, found: Sequence[tuple[Level, int]]) -> list[Ask]:
-        return [Ask("lease", f"{self.name}/{level.kind}/{level.id}", limit) for level, limit in found]
+    def _ask(self, level: Level, limit: int) -> Ask:
+        return Ask("lease", f"{self.name}/{level.kind}/{level.id}", limit)

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway import Exchange, Level, RateLimited, hookimpl
-from gateway.limits import Limit, explained, limited, show, title
+from gateway.limits import Kept, Limit, explained, show, title
 from gateway.shared_state import Ask, Refused
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class RequestLimiter:
     name = "limiter.requests"
 
     def __init__(self, config: Config) -> None:
-        self._defaults = {"key": config.per_key, "tenant": config.per_tenant}
+        self._kept = Kept("requests_per_minute", {"key": config.per_key, "tenant": config.per_tenant}, self._ask)
 
     @hookimpl
     async def startup(self, gateway: "Gateway") -> None:
@@ -44,10 +44,10 @@ class RequestLimiter:
     @hookimpl
     async def pre_request(self, exchange: Exchange) -> None:
         """Count the request at every level, or refuse it and count nothing."""
-        found = limited(exchange, "requests_per_minute", self._defaults)
+        found, asks = self._kept.of(exchange)
         if not found:
             return
-        outcome = await self._state.take("", self._asks(found))
+        outcome = await self._state.take("", asks)
         show(exchange, "requests", outcome)
         if isinstance(outcome, Refused):
             level, limit = found[outcome.index]
@@ -59,8 +59,8 @@ class RequestLimiter:
     @hookimpl
     async def explain(self, exchange: Exchange) -> Sequence[Mapping[str, Any]]:
         """See `Hooks.explain`."""
-        found = limited(exchange, "requests_per_minute", self._defaults)
-        return explained(self.name, "requests_per_minute", found, 1, await self._state.peek(self._asks(found)))
+        found, asks = self._kept.of(exchange)
+        return explained(self.name, "requests_per_minute", found, 1, await self._state.peek(asks))
 
-    def _asks(self, found: Sequence[tuple[Level, int]]) -> list[Ask]:
-        return [Ask("window", f"{self.name}/{level.kind}/{level.id}", limit) for level, limit in found]
+    def _ask(self, level: Level, limit: int) -> Ask:
+        return Ask("window", f"{self.name}/{level.kind}/{level.id}", limit)
