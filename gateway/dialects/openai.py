@@ -105,15 +105,19 @@ def common(raw: bytes, body: dict[str, Any], *, caps: tuple[str, ...] = ()) -> R
     for name in caps:
         if name in body and (cap := _at_least(body, name, 0)) is not None:
             most = cap if most is None else max(most, cap)
+    choices = (_at_least(body, "n", 1) or 1) if "n" in body else 1
+    if choices > _MOST_CHOICES:
+        raise InvalidRequest(f"`n` must be at most {_MOST_CHOICES}.", param="n")
     return Request(
         raw, body, model, stream, options is not None and expect(options, "include_usage", bool) is True and stream,
-        most, min(_at_least(body, "n", 1) or 1, 128) if "n" in body else 1,
+        most, choices,
     )
 
 
 _KINDS = {
     bool: "a boolean", int: "an integer", float: "a number", dict: "an object", list: "an array", str: "a string",
 }
+_MOST_CHOICES = 128  # OpenAI's own limit
 _NUMBER = (int, float)
 # Fields whose types no server of this API disputes; everything else is the upstream's to judge.
 _TYPES: dict[str, tuple[type, ...]] = {
