@@ -88,7 +88,7 @@ CREATE INDEX exchanges_by_time ON exchanges (ts_ms, id);
 CREATE INDEX exchanges_by_tenant ON exchanges (tenant, ts_ms, id);
 
 CREATE TABLE attempts (
-  exchange_id TEXT NOT NULL REFERENCES exchanges (id),
+  exchange_id TEXT NOT NULL,
   n BIGINT NOT NULL,
   provider TEXT NOT NULL,
   model TEXT NOT NULL,
