@@ -17,7 +17,9 @@ from gateway.problems import ConfigError, Lines, Path, Problem, YamlValue, in_or
 from gateway.yamltree import MAX_BYTES
 from gateway.yamltree import parse as parse_yaml
 
-__all__ = ["ConfigError", "Inspected", "Lines", "Loaded", "Problem", "inspect", "load", "parse", "read"]
+__all__ = [
+    "ConfigError", "Inspected", "Lines", "Loaded", "Problem", "inspect", "load", "load_place", "parse", "read",
+]  # fmt: skip
 
 E = TypeVar("E")
 Entries = tuple[tuple[Path, E], ...]
@@ -62,6 +64,24 @@ def read(source: bytes, origin: str, environ: Mapping[str, str]) -> Loaded:
     if inspected.config is None:
         raise ConfigError(inspected.problems)
     return Loaded(config=inspected.config, source=source, lines=inspected.lines)
+
+
+def load_place(path: str | FilePath, environ: Mapping[str, str] = os.environ) -> Config:
+    """A file's `data_dir` and `secret` alone, in an otherwise empty `Config`: mistakes elsewhere do not matter.
+
+    For commands beside a gateway, in a shell that lacks the variables of its providers.
+    """
+    tree = parse_yaml(read_bytes(path), str(path), environ)
+    wanted = ("data_dir", "secret")
+    others = {field.encode_name for field in msgspec.structs.fields(Config)} - set(wanted)
+    value = tree.value
+    if isinstance(value, dict):  # what no configuration has stays in: it may be a misspelt `data_dir`
+        value = {key: item for key, item in value.items() if key not in others}
+    problems = [each for each in tree.problems if each.path in ("$.data_dir", "$.secret")]
+    config = decode(value, Config, (), tree.lines, problems)
+    if config is None or problems:
+        raise ConfigError(in_order(problems))
+    return config
 
 
 def parse(source: bytes, origin: str, environ: Mapping[str, str]) -> Config:

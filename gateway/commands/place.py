@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.commands import config_option, find_config
 from gateway.config import Config
-from gateway.configfile import ConfigError, load
+from gateway.configfile import ConfigError, load_place
 from gateway.errors import GatewayError
 from gateway.store import Store
 from gateway.store.owner import open_store
@@ -21,7 +21,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A configuration and its data directory."""
+    """A data directory, and a configuration of which only `data_dir` and `secret` were read."""
 
     config: Config
     data_dir: Path
@@ -53,7 +53,7 @@ def at_place(command: Command) -> Command:
     def place(config: Path | None, data_dir: Path | None, **options: object) -> object:
         try:
             file = find_config(config)
-            loaded = Config() if file is None else load(file).config
+            loaded = Config() if file is None else load_place(file)
         except ConfigError as error:
             raise click.ClickException(str(error)) from error
         return command(Place(loaded, data_dir or Path(loaded.data_dir)), **options)

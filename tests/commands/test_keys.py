@@ -242,3 +242,15 @@ def test_a_name_with_a_line_break_that_is_already_stored_is_listed_on_one_line(r
     with contextlib.closing(sqlite3.connect(data_dir / "gateway.db")) as database, database:
         database.execute("UPDATE api_keys SET name = ?", ("a\nb",))
     assert "a?b" in run("list").stdout.splitlines()[1]
+
+
+def test_variables_that_only_the_gateway_has_are_not_needed(data_dir):
+    filled(data_dir)
+    file = data_dir.parent / "gateway.yaml"
+    text = "data_dir: {}\nproviders:\n- {{name: up, use: provider.openai, with: {{api_key: '${{NOT_SET_HERE}}'}}}}\n"
+    file.write_text(text.format("data"))
+    result = CliRunner().invoke(keys, ["list", "--config", str(file)])
+    assert (result.exit_code, result.stdout.split()[0]) == (0, "ID")
+    file.write_text(text.format("${NOT_SET_HERE}"))
+    result = CliRunner().invoke(keys, ["list", "--config", str(file)])
+    assert (result.exit_code, "NOT_SET_HERE is not set" in result.stderr) == (1, True)
