@@ -120,8 +120,10 @@ class SqliteReader:
 class SqliteWriter:
     """The one connection that writes and checkpoints. Transactions run one after another, to their end."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
         self._connection = connection
+        self._path = path
+        self._file = _identity(path)
         self._turn = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -132,7 +134,7 @@ class SqliteWriter:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         except OSError as error:
             raise StoreUnavailable(f"The database {path} cannot be opened: {error.strerror}.") from error
-        return cls(await _connect(f"file:{quote(str(path))}?mode=rw", busy_ms, _WRITE))
+        return cls(await _connect(f"file:{quote(str(path))}?mode=rw", busy_ms, _WRITE), path)
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """See `Writer.write`. A cancelled caller stops waiting; the transaction still ends by itself."""
@@ -149,6 +151,7 @@ class SqliteWriter:
 
     async def _transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         async with self._turn:
+            self._check_file()
             try:
                 await self._connection.execute_fetchall("BEGIN IMMEDIATE")
                 try:
@@ -162,6 +165,14 @@ class SqliteWriter:
             except (sqlite3.Error, ValueError) as error:
                 raise _unavailable(error) from error
         return result
+
+    def _check_file(self) -> None:
+        # SQLite would go on in the file that it has open, and what it writes there is lost with it.
+        if self._file is None or _identity(self._path) != self._file:
+            raise StoreUnavailable(
+                f"The database {self._path} was deleted or replaced while the gateway ran; nothing was changed. "
+                "Put the file back, or restart the gateway: it then uses the file that is there, or makes a new one."
+            )
 
     async def _roll_back(self) -> None:
         # A full disk can make SQLite roll back by itself, and then there is nothing left to do.
@@ -206,6 +217,14 @@ async def _connect(uri: str, busy_ms: int, pragmas: Sequence[str]) -> aiosqlite.
             raise _unavailable(error) from error
         raise
     return connection
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _sqlite(sql: str) -> str:

@@ -249,3 +249,15 @@ async def test_the_settings_that_safety_rests_on_are_on(store):
     await store.ping()
     reader = store._lookups._connection
     assert await settings(reader, "query_only", "wal_autocheckpoint", "trusted_schema") == [1, 0, 0]
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
+async def test_nothing_is_written_to_a_file_that_is_no_longer_the_database(store, tenant, data_dir, new_key, replaced):
+    path, aside = data_dir / DATABASE, data_dir / "aside"
+    path.rename(aside)
+    if replaced:
+        path.write_bytes(aside.read_bytes())
+    with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+        await store.create_key(new_key())
+    aside.rename(path)
+    await store.create_key(new_key())
