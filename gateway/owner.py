@@ -26,11 +26,13 @@ from gateway.money.drain import Drain
 from gateway.money.ledger import LedgerRow
 from gateway.shared_state import SharedState
 from gateway.store import LedgerStore, SchemaError, StoreUnavailable
+from gateway.store.lock import OwnedElsewhere
 from gateway.store.owner import OwnerServer
 from gateway.store.sqlite import SqliteStore
 from gateway.tasks import Tasks
 
 PATIENCE: Final = 30.0  # seconds that a locked, slow or missing database is waited for at start
+OWNED_PATIENCE: Final = 3.0  # the same for another gateway on this data, which hardly ends by itself
 _SAY_EVERY: Final = 5.0
 _SWEEP_EVERY: Final = 5.0
 _MEASURE_EVERY: Final = 2.0
@@ -58,16 +60,14 @@ class Owner:
         """Own `data_dir`: store what dead processes left behind, and load what was spent into a new shared state.
 
         `make_state` is called when no other gateway owns `data_dir` any more. Raises `StoreUnavailable` when the
-        database, or the process that owns it, does not give way in time.
+        database does not give way in time, and after at most `OWNED_PATIENCE` its `OwnedElsewhere`.
         """
 
         async def changed(name: str) -> None:
             await state.bump(name)
 
         secret = load_master_secret(config, data_dir)
-        if patience is None:  # a gateway that drains still owns the directory
-            patience = max(PATIENCE, config.server.drain_timeout + _LAST_DRAIN)
-        give_up = time.monotonic() + patience
+        give_up = time.monotonic() + (PATIENCE if patience is None else patience)
         store = await _patiently(lambda: SqliteStore.open(data_dir, on_change=changed), give_up)
         try:
             state = make_state()
@@ -182,8 +182,13 @@ class _Charging:
 
 
 async def _patiently(step: Callable[[], Awaitable[T]], give_up: float) -> T:
-    """Repeat `step` while the database cannot be used, until `give_up` (monotonic)."""
+    """Repeat `step` while the database cannot be used, until `give_up` (monotonic).
+
+    For another gateway only as long as one takes that is just ending: the person who starts a second one by mistake
+    shall not wait to hear of it.
+    """
     said = 0.0
+    owned_until = min(give_up, time.monotonic() + OWNED_PATIENCE)
     while True:
         try:
             return await step()
@@ -191,9 +196,10 @@ async def _patiently(step: Callable[[], Awaitable[T]], give_up: float) -> T:
             raise
         except StoreUnavailable as error:
             now = time.monotonic()
-            if now >= give_up:
+            until = owned_until if isinstance(error, OwnedElsewhere) else give_up
+            if now >= until:
                 raise
             if now - said >= _SAY_EVERY:
                 said = now
-                _log.warning("waiting for the database", reason=error.message, seconds_left=round(give_up - now))
+                _log.warning("waiting for the database", reason=error.message, seconds_left=round(until - now))
         await asyncio.sleep(0.1)

@@ -18,6 +18,7 @@ from gateway.owner import Owner
 from gateway.shared_state import Ask
 from gateway.shared_state.memory import MemoryState
 from gateway.store import StoreUnavailable
+from gateway.store.lock import OwnedElsewhere
 from gateway.store.owner import RemoteStore
 from gateway.store.sqlite import SqliteStore
 
@@ -119,6 +120,14 @@ async def test_a_database_that_another_process_owns_is_waited_for_and_then_refus
     async with owning(data_dir):
         with pytest.raises(StoreUnavailable, match="owns the database"):
             await Owner.open(Config(), data_dir, MemoryState, patience=0.2)
+
+
+async def test_a_second_gateway_gives_up_long_before_a_slow_database_would_be_given_up(data_dir, monkeypatch):
+    monkeypatch.setattr("gateway.owner.OWNED_PATIENCE", 0.2)
+    async with owning(data_dir):
+        async with asyncio.timeout(5):
+            with pytest.raises(OwnedElsewhere, match="One gateway at a time"):
+                await Owner.open(Config(), data_dir, MemoryState)
 
 
 async def test_a_living_gateway_keeps_its_shared_state_when_a_second_is_started(data_dir):
