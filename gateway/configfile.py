@@ -19,6 +19,7 @@ from gateway.yamltree import parse as parse_yaml
 
 __all__ = [
     "ConfigError", "Inspected", "Lines", "Loaded", "Problem", "inspect", "load", "load_place", "parse", "read",
+    "warnings",
 ]  # fmt: skip
 
 E = TypeVar("E")
@@ -112,6 +113,13 @@ def inspect(source: bytes, origin: str, environ: Mapping[str, str]) -> Inspected
     return Inspected(
         config=config, problems=in_order(problems), lines=tree.lines, providers=providers, plugins=plugins
     )
+
+
+def warnings(config: Config) -> list[str]:
+    """What is no mistake, but hardly meant."""
+    if any(plugin.use.startswith("auth.") for plugin in config.plugins):
+        return []
+    return ["no auth plugin: every request will be refused with 401"]
 
 
 def is_off(entry: ProviderEntry) -> bool:

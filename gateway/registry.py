@@ -9,16 +9,16 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
-from gateway.config import Config, PluginEntry, ProviderEntry
+from gateway.config import Config, ModelEntry, PluginEntry, ProviderEntry
 from gateway.configfile import Entries, Inspected, is_off
 from gateway.decoding import check, decode, hide
 from gateway.dispatch import ROLES, Member, OnFailure, PluginError, Plugins
 from gateway.hookcheck import mistakes
-from gateway.hookspecs import Guardrail
+from gateway.hookspecs import Guardrail, Provider
 from gateway.nearest import did_you_mean
 from gateway.problems import ConfigError, Lines, Path, Problem
 from gateway.secrets import scrub
@@ -26,6 +26,7 @@ from gateway.secrets import scrub
 __all__ = ["GROUP", "Member", "PluginError", "Plugins", "Registry", "options_of"]
 
 GROUP = "ai_gateway.plugins"
+_WILD = frozenset("*?[")
 
 
 class Registry:
@@ -62,6 +63,7 @@ class Registry:
             tuple((("providers", index), entry) for index, entry in enumerate(config.providers)),
             tuple((("plugins", index), entry) for index, entry in enumerate(config.plugins)),
         )
+        building.check_targets(members, config.models)
         if building.problems:
             raise ConfigError(building.problems)
         trace = os.environ.get("GATEWAY_TRACE_PLUGINS") == "1"
@@ -70,7 +72,9 @@ class Registry:
     def examine(self, inspected: Inspected) -> list[Problem]:
         """What is wrong with the plugins of a file, also where other parts of it are wrong."""
         building = _Building(self, inspected.lines)
-        building.members(inspected.providers, inspected.plugins)
+        members = building.members(inspected.providers, inspected.plugins)
+        if inspected.config is not None:
+            building.check_targets(members, inspected.config.models)
         building.check_off(inspected.providers)
         return building.problems
 
@@ -123,6 +127,17 @@ class _Building:
                 options = options_of(cls) if cls else None
                 if options is not None:
                     self.problems += check(provider.with_, options, (*path, "with"), self._lines)
+
+    def check_targets(self, members: Iterable[Member], models: Iterable[ModelEntry]) -> None:
+        """Targets that their provider does not have, where it names all that it has."""
+        have = {each.name: cast("Provider", each.parts[0]).models() for each in members if each.role == "provider"}
+        for index, model in enumerate(models):
+            for nth, target in enumerate(model.targets):
+                provider, _, name = target.partition("/")
+                known = have.get(provider, ("*",))
+                if not any(_WILD & set(each) for each in (*known, name)) and name not in known:
+                    text = f"the provider `{provider}` has no model `{name}`{did_you_mean(name, known)}"
+                    self._report(("models", index, "targets", nth), text)
 
     def _member(self, path: Path, entry: ProviderEntry | PluginEntry, name: str) -> Member | None:
         role = self._role(path, entry.use, provider=isinstance(entry, ProviderEntry))

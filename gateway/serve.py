@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from gateway import configfile, observe
 from gateway.config import Config
 from gateway.configfile import Loaded
@@ -37,6 +39,8 @@ def serve(path: Path) -> int:
     loaded = configfile.load(path)
     config = loaded.config
     observe.set_up(config.logging)
+    for doubt in configfile.warnings(config):
+        structlog.get_logger("gateway.serve").warning(doubt, file=str(path))
     raise_file_limit()
     workers = worker_count(config)
 

@@ -72,8 +72,23 @@ def test_check_says_that_a_good_file_is_good(run, tmp_path):
         "models: [{name: m, targets: [a/x, b/y]}]\n"
     )
     result = run("check", "c.yaml")
-    assert result.output == "c.yaml: ok (1 provider, 1 model, 0 plugins; 1 switched off)\n"
+    assert result.stdout == "c.yaml: ok (1 provider, 1 model, 0 plugins; 1 switched off)\n"
+    assert result.stderr == "c.yaml: warning: no auth plugin: every request will be refused with 401\n"
     assert result.exit_code == 0
+
+
+def test_check_names_a_target_that_its_provider_lacks(run, tmp_path):
+    (tmp_path / "c.yaml").write_text(
+        "providers:\n  - {name: demo, use: provider.demo}\n"
+        "  - {name: any, use: provider.openai_compatible, with: {base_url: http://127.0.0.1:1/v1}}\n"
+        "models:\n  - {name: m, targets: [any/x, demo/demo-smal]}\n  - {name: 'd-*', targets: ['demo/demo-*']}\n"
+        "plugins: [{use: auth.api_keys}]\n"
+    )
+    result = run("check", "c.yaml")
+    assert result.exit_code == 1
+    assert result.output.startswith("c.yaml:5: $.models[0].targets[1]: the provider `demo` has no model `demo-smal`")
+    assert "did you mean `demo-small`" in result.output
+    assert len(result.output.splitlines()) == 1
 
 
 def test_check_prints_every_problem_with_file_line_and_path(run, tmp_path):

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from gateway.commands import need_config
-from gateway.configfile import Inspected, inspect, is_off, read_bytes
+from gateway.configfile import Inspected, inspect, is_off, read_bytes, warnings
 from gateway.problems import ConfigError, Problem, in_order
 from gateway.registry import Registry
 
@@ -18,6 +18,7 @@ class Report(msgspec.Struct, frozen=True):
     file: str
     ok: bool
     problems: tuple[Problem, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @click.command()
@@ -27,13 +28,18 @@ def check(file: Path | None, as_json: bool) -> None:
     """Find the mistakes in a configuration file, without starting."""
     path = need_config(file)
     inspected, problems = examine(path)
+    doubts = () if inspected.config is None else tuple(warnings(inspected.config))
     if as_json:
-        click.echo(msgspec.json.encode(Report(file=str(path), ok=not problems, problems=problems)))
+        report = Report(file=str(path), ok=not problems, problems=problems, warnings=doubts)
+        click.echo(msgspec.json.encode(report))
     elif problems:
         for problem in problems:
             click.echo(str(problem))
     else:
         click.echo(f"{path}: ok ({_summary(inspected)})")
+    if not as_json:
+        for doubt in doubts:
+            click.echo(f"{path}: warning: {doubt}", err=True)
     if problems:
         raise SystemExit(1)
 
