@@ -168,8 +168,7 @@ class StreamRelay:
             held = [*(await self._chain.feed(rest) if rest else ()), *(await self._chain.flush() if ended else ())]
             rest = b"".join(held)
         if tap.error is not None:
-            self._exchange.outcome = "upstream_error"
-            self._exchange.error = UpstreamError("The upstream sent an error in its stream.", code=tap.error)
+            self._upstream_error(tap.error)
         elif not tap.complete:
             if rest:
                 await self._incoming.write(rest)
@@ -179,12 +178,17 @@ class StreamRelay:
             rest = b""
         return rest + tap.last
 
+    def _upstream_error(self, code: str) -> None:
+        self._exchange.outcome = "upstream_error"
+        self._exchange.error = UpstreamError("The upstream sent an error in its stream.", code=code)
+
     def _in_stream_error(self, error: GatewayError) -> bytes:
         exchange = self._exchange
         exchange.error = error
         exchange.outcome = self._accounting.outcome_of(error)
-        if self._tap.error is not None:
-            return b""  # the upstream has said so itself
+        if self._tap.error is not None:  # the upstream has said so itself, and why
+            self._upstream_error(self._tap.error)
+            return b""
         record: bytes = exchange.dialect.error_event(error, exchange.id)
         return record if self._tap.between_records else b"\n\n" + record
 

@@ -247,3 +247,58 @@ async def test_the_open_routes_are_few_and_plain(gw):
         assert reply.status == 404
     async with gw.client.get(gw.root + "/v1/chat/completions") as reply:
         assert reply.status == 405
+
+
+CHUNK = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
+
+
+async def test_an_upstreams_own_error_in_a_stream_is_the_last_word(gw, upstream):
+    """It is passed on without its credential, no second error follows, and the row has its code."""
+    failure = b'data: {"error":{"message":"no sk-abcdefghijklmnopqrstuvwx","code":"overloaded"}}\n\n'
+    upstream.script(CHUNK, failure, content_type="text/event-stream", ending="cut")
+    async with gw.post(json=chat(stream=True)) as reply:
+        data = await reply.read()
+    assert data == CHUNK + failure.replace(b"sk-abcdefghijklmnopqrstuvwx", b"***")
+    (row,) = await gw.rows(1)
+    assert (row.outcome, row.error) == ("upstream_error", "overloaded")
+
+
+async def test_half_a_record_does_not_leave_where_whole_records_do(gw, upstream):
+    """With the usage chunk to take out, what is cut in the middle is dropped before the error."""
+    upstream.script(CHUNK, b'data: {"id":"c","cho', content_type="text/event-stream")
+    async with gw.post(json=chat(stream=True)) as reply:
+        data = await reply.read()
+    assert data.startswith(CHUNK + b'data: {"error":')
+    (row,) = await gw.rows(1)
+    assert (row.outcome, row.estimated) == ("upstream_cut", True)
+
+
+async def test_a_client_finds_the_name_that_it_gave_its_request(gw, upstream):
+    """A proper x-request-id comes back; the ledger's own id stands beside it."""
+    upstream.script(REPLY)
+    async with gw.post(json=chat(), headers={"x-request-id": "my-trace.1"}) as reply:
+        assert reply.headers["x-request-id"] == "my-trace.1"
+        ours = reply.headers["x-gateway-request-id"]
+    (row,) = await gw.rows(1)
+    assert row.id == ours
+
+
+async def test_an_answer_without_usage_costs_an_estimate(gw, upstream):
+    """What was said is counted, so that it costs about what its streamed twin would."""
+    upstream.script(b'{"choices":[{"index":0,"message":{"content":"' + b"word " * 200 + b'"},"finish_reason":"stop"}]}')
+    async with gw.post(json=chat()) as reply:
+        assert reply.status == 200
+    (row,) = await gw.rows(1)
+    assert row.estimated
+    assert row.output >= 200
+
+
+async def test_a_target_is_tried_once_however_often_it_is_named(tmp_path):
+    """Repeating a target in a model's list repeats nothing."""
+    async with FakeUpstream() as bad:
+        models = [{"name": "m", "targets": ["up/a", "up/a", "up/a"]}]
+        async with running(tmp_path, providers=[provider(bad)], models=models) as gw:
+            bad.script(b"{}", status=500)
+            async with gw.post(json=chat()) as reply:
+                assert reply.status == 500
+            assert len(bad.requests) == 1

@@ -67,7 +67,7 @@ class Subject:
     def __init__(self, name: str, command: list[str], path: str, port: int, env: dict[str, str] | None = None) -> None:
         self.name, self.path, self.port, self.key = name, path, port, "none"
         began = time.perf_counter()
-        self.log = tempfile.TemporaryFile()
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process that writes to it
         self.process = subprocess.Popen(pinned(1, command), stdout=self.log, stderr=self.log, env=env)
         wait_for(port)
         self.ready_after = time.perf_counter() - began

@@ -83,7 +83,7 @@ class StreamTap:
         self.text_bytes = 0        # of text in the records, bursts estimated
         self.done = False          # the terminal record came
         self._strip = strip_usage
-        self._whole = whole or strip_usage
+        self.whole = whole or strip_usage
         self._scrub = scrub        # takes credentials out of an upstream's error
         self._erred = False        # an error was in a record: from then on all is scrubbed
         self._tail = b""
@@ -135,11 +135,11 @@ class StreamTap:
             self._tail = b""
             self._sent = max(0, already - hold)
             self.last = buffer[max(hold, already) :]
-            return self._kept(buffer[:hold]) if self._whole else buffer[already:hold]
+            return self._kept(buffer[:hold]) if self.whole else buffer[already:hold]
         self._tail = buffer[end:]
         if len(self._tail) > sse.MAX_RECORD:
             raise UpstreamCut(f"The upstream sent a stream record of more than {sse.MAX_RECORD} bytes.")
-        if self._whole:
+        if self.whole:
             return self._kept(buffer[:end])
         wait = self._tail.startswith((b"data: [", b"data:[")) or _ERROR in self._tail  # maybe terminal, maybe to scrub
         until = max(end, already) if wait else len(buffer)
@@ -152,9 +152,10 @@ class StreamTap:
             return b""
         self._watch(self._tail + b"\n\n")
         erred = self._erred or _ERROR in self._tail
-        unsent, self._tail, self._sent = self._tail[self._sent :], b"", len(self._tail)
-        if self._usage_only:
-            return b""
+        unsent, size, self._tail = self._tail[self._sent :], len(self._tail), b""
+        if self._usage_only or (self.whole and not self.complete and self.error is None):
+            return b""  # to be taken out, or half a record where only whole ones leave
+        self._sent = size
         return self._scrub(unsent) if erred else unsent
 
     def _watch(self, whole: bytes) -> int:
