@@ -145,7 +145,7 @@ def _dec_hook(type_: type, value: YamlValue) -> YamlValue:
         if not isinstance(value, str):
             raise TypeError("expected text")
         return Secret(value)
-    raise NotImplementedError(f"options of type {type_.__name__} cannot be read from YAML")
+    raise TypeError(f"options of type {type_.__name__} cannot be read from YAML")
 
 
 def _bare(type_: TypeForm) -> TypeForm:

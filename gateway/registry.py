@@ -190,7 +190,7 @@ class _Building:
             return None if given else self._made(path, cls, given)
         try:
             config = decode(given, options, (*path, "with"), self._lines, self.problems)
-        except (TypeError, NotImplementedError) as error:  # the plugin's own struct is wrong
+        except TypeError as error:  # the plugin's own struct is wrong
             self._report((*path, "use"), f"the options of {_file(cls)} cannot be read: {_said(error)}")
             return None
         return None if config is None else self._made(path, cls, given, config)
