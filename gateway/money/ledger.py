@@ -1,9 +1,9 @@
-"""The ledger's rows: what is kept of a finished exchange, and its SQL.
+"""The ledger's rows: what is kept of a finished exchange, and their columns.
 
 No text of a request or answer is in a row. Storing is `gateway.store`, surviving until then the journal.
 """
 
-# ruff: noqa: S608 - what is put into a statement is constant text of ours; every value is a parameter.
+
 
 import operator
 import time
@@ -77,15 +77,6 @@ class LedgerRow(msgspec.Struct, frozen=True):
 COLUMNS: Final = tuple(name for name in LedgerRow.__struct_fields__ if name != "attempts")
 ATTEMPT_COLUMNS: Final = AttemptRow.__struct_fields__
 
-INSERT_EXCHANGE: Final = (
-    f"INSERT INTO exchanges ({', '.join(COLUMNS)}) "
-    f"VALUES ({', '.join(f'${n + 1}' for n in range(len(COLUMNS)))})"
-)
-INSERT_ATTEMPT: Final = (
-    f"INSERT INTO attempts (exchange_id, n, {', '.join(ATTEMPT_COLUMNS)}) "
-    f"VALUES ({', '.join(f'${n + 1}' for n in range(len(ATTEMPT_COLUMNS) + 2))})"
-)
-
 
 def row(exchange: Exchange) -> LedgerRow:
     """The row of a finished exchange."""
@@ -110,13 +101,13 @@ def day(ts_ms: int) -> str:
 
 
 def exchange_values(row: LedgerRow) -> tuple[Any, ...]:
-    """The parameters of `INSERT_EXCHANGE`."""
+    """The values of `COLUMNS`."""
     values: tuple[Any, ...] = _columns_of(row)
     return values
 
 
 def attempt_values(row: LedgerRow) -> list[tuple[Any, ...]]:
-    """The parameters of `INSERT_ATTEMPT` for each attempt of a row."""
+    """The row's id, a number from 1, and the values of `ATTEMPT_COLUMNS`, for each attempt of a row."""
     return [(row.id, n, *msgspec.structs.astuple(attempt)) for n, attempt in enumerate(row.attempts, 1)]
 
 

@@ -123,8 +123,9 @@ class Changes:
 
         async def work(tx: Transaction) -> int:
             fresh = await _fresh(tx, rows)
-            await tx.many(ledger.INSERT_EXCHANGE, [ledger.exchange_values(row) for row in fresh])
-            await tx.many(ledger.INSERT_ATTEMPT, [values for row in fresh for values in ledger.attempt_values(row)])
+            await tx.insert("exchanges", ledger.COLUMNS, [ledger.exchange_values(row) for row in fresh])
+            attempts = [values for row in fresh for values in ledger.attempt_values(row)]
+            await tx.insert("attempts", ("exchange_id", "n", *ledger.ATTEMPT_COLUMNS), attempts)
             await tx.many(_ADD_DAILY, _daily(fresh))
             await tx.rows(_SET_POSITION, journal, position)
             return len(fresh)

@@ -20,6 +20,9 @@ class Transaction(Reader, Protocol):
     async def many(self, sql: str, rows: Sequence[Row]) -> None:
         """Run one statement for each row of parameters."""
 
+    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Insert many rows with few statements. `table` and `columns` are names of ours, never data."""
+
 
 class Writer(Protocol):
     """Writes, one transaction at a time."""
