@@ -3,8 +3,6 @@
 No text of a request or answer is in a row. Storing is `gateway.store`, surviving until then the journal.
 """
 
-
-
 import operator
 import time
 from datetime import UTC, datetime
