@@ -165,7 +165,7 @@ class StreamTap:
         if hold <= _SAMPLE and (chunks := _lines(whole)) is not None:
             self._see_all(chunks)  # the terminal record is no JSON: it is not among them
             return hold
-        if b"[DONE]" in whole and (start := _terminal(whole)) >= 0:
+        if (start := _terminal(whole)) >= 0:
             self.done = True
             hold = start
             whole = whole[:hold]
@@ -181,11 +181,12 @@ class StreamTap:
         while start < len(whole):
             part = whole[start : start + _SAMPLE]
             part = part[: sse.last_boundary(part)] or whole[start : sse.first_boundary(whole, start)]
-            if not start or _needs_decoding(part):
+            records = part.count(b"\ndata:") + part.startswith(b"data:")
+            if not start or _needs_decoding(part, records):
                 self._decode(part)
                 decoded += len(part)
             else:
-                self.records += part.count(b"\ndata:") + part.startswith(b"data:")
+                self.records += records
             start += len(part)
         self.text_bytes = before + (self.text_bytes - before) * len(whole) // max(1, decoded)
 
@@ -258,12 +259,12 @@ def _terminal(whole: bytes) -> int:
     return -1
 
 
-def _needs_decoding(whole: bytes) -> bool:
+def _needs_decoding(whole: bytes, records: int) -> bool:
     """Whether a burst holds more than text: a finish reason, usage, an error, or anything written unusually."""
     return (
-        whole.count(b'"finish_reason"') != whole.count(b'"finish_reason":null')
-        or whole.count(b'"usage"') != whole.count(b'"usage":null')
-        or b'"error"' in whole
+        whole.count(b'"finish_reason":null') != records
+        or b'_tokens"' in whole
+        or _ERROR in whole
         or b"\r" in whole
     )
 
