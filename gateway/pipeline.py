@@ -226,14 +226,14 @@ async def _refused(upstream: UpstreamReply, target: Target) -> UpstreamError:
     known = target.provider.secrets()
     body = scrub(body, *known)
     headers = {name: value for name in _KEPT_ON_ERROR if (value := upstream.headers.get(name)) is not None}
-    message, code = relay_message(body)
+    message, code = _message_of(body)
     return UpstreamRefused(
         upstream.status, message or f"The provider {target.provider.name} answered with status {upstream.status}.",
         body=body, content_type=upstream.headers.get("content-type", ""), code=code, headers=headers,
     )
 
 
-def relay_message(body: bytes) -> tuple[str, str | None]:
+def _message_of(body: bytes) -> tuple[str, str | None]:
     """The text and code in an error body of any shape, cut to 1,000 characters; empty where there is none."""
     try:
         found = read_object(body)

@@ -115,7 +115,6 @@ class Journal:
         self._make_room(len(record))
         self._append(record)
         self._open[exchange.id] = record
-        exchange.internal["journal_open"] = True
 
     def close(self, finished: LedgerRow) -> None:
         """Record the end of an exchange, opened or not. When this returns the row survives kill -9."""

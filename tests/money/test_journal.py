@@ -98,7 +98,6 @@ def test_an_open_record_holds_the_row_of_a_killed_exchange(journal, tmp_path):
     one = exchange(3)
     journal.open(one)
     row = left_open(tmp_path / "journal")[one.id].killed()
-    assert one.internal["journal_open"] is True
     assert (row.outcome, row.estimated, row.unpriced, row.streamed) == ("killed", True, False, True)
     assert (row.tenant, row.key, row.provider, row.target_model) == ("acme", "k1", "demo", "demo-small")
     assert (row.input, row.cost, row.price_version) == (100, 100_000, "v1")

@@ -27,7 +27,6 @@ async def test_the_ledger_gets_the_row_of_an_exchange(place, tmp_path, exchange)
     sink, store = await place.start(LedgerSink()), Store()
     one = exchange()
     await sink.before_attempt(one, one.target)
-    assert one.internal["journal_open"] is True
     await sink.on_usage(one)
     await Drain(store, tmp_path / "journal").drain_now()
     row = store.rows["r1"]
