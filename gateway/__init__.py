@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from gateway.exchange import Attempt, Caller, Edit, Exchange, Level, Outcome, Price, Request, Target
     from gateway.hookspecs import (
         Context,
+        Detector,
         Dialect,
         Filter,
+        Finding,
         Guardrail,
         HttpRequest,
         Provider,
@@ -52,12 +54,13 @@ if TYPE_CHECKING:
     from gateway.upstream import Peer
 
 __all__ = [
-    "Attempt", "Caller", "ContentBlocked", "Context", "Dialect", "Edit", "End", "Event", "Exchange", "Filter", "Finish",
-    "Forbidden", "Gateway", "GatewayError", "Guardrail", "HttpRequest", "InternalError", "InvalidRequest", "Level",
-    "Opaque", "Outcome", "Peer", "Price", "Provider", "QuotaExceeded", "RateLimited", "RateStanding", "Record",
-    "Redaction", "Reply", "Request", "Route", "RouteRequest", "Secret", "Sink", "Tap", "Target", "Text", "Timeouts",
-    "TooLarge", "Unauthenticated", "Unavailable", "UnknownModel", "UnknownRoute", "UnsupportedMedia", "UpstreamCut",
-    "UpstreamError", "UpstreamRefused", "UpstreamTimeout", "UpstreamUnreachable", "Usage", "Verdict", "hookimpl",
+    "Attempt", "Caller", "ContentBlocked", "Context", "Detector", "Dialect", "Edit", "End", "Event", "Exchange",
+    "Filter", "Finding", "Finish", "Forbidden", "Gateway", "GatewayError", "Guardrail", "HttpRequest", "InternalError",
+    "InvalidRequest", "Level", "Opaque", "Outcome", "Peer", "Price", "Provider", "QuotaExceeded", "RateLimited",
+    "RateStanding", "Record", "Redaction", "Reply", "Request", "Route", "RouteRequest", "Secret", "Sink", "Tap",
+    "Target", "Text", "Timeouts", "TooLarge", "Unauthenticated", "Unavailable", "UnknownModel", "UnknownRoute",
+    "UnsupportedMedia", "UpstreamCut", "UpstreamError", "UpstreamRefused", "UpstreamTimeout", "UpstreamUnreachable",
+    "Usage", "Verdict", "hookimpl",
 ]  # fmt: skip
 
 _HOMES = ("errors", "events", "exchange", "hookspecs", "secrets", "config", "runtime", "upstream")

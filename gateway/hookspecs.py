@@ -165,6 +165,32 @@ class Context(msgspec.Struct, frozen=True):
     part: str = "content"
 
 
+class Finding(msgspec.Struct, frozen=True):
+    """What a detector found: the characters from `start` to before `end`, what they are (`SSN`, `hate`), how surely.
+
+    `score` is between 0 and 1. A judgement of the whole text spans it all.
+    """
+
+    start: int
+    end: int
+    kind: str
+    score: float = 1.0
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Role `guardrail`, the half that only says what stands in a text: what is done about it, the policy decides.
+
+    `hold_back` is as on `Guardrail`. `scan` is pure and quick (no I/O, no await): the gateway runs it on streams, in
+    both directions, on every part of a conversation, and for long texts in a thread.
+    """
+
+    hold_back: int
+
+    def scan(self, text: str, part: str = "content") -> Sequence[Finding]:
+        """All that is there, in the order of `start`; `part` is where the text stands, as in `Context`."""
+
+
 @runtime_checkable
 class Guardrail(Protocol):
     """Role `guardrail`: judges texts. The gateway calls it for both directions, streamed or not.
