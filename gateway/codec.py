@@ -1,0 +1,97 @@
+"""The contract of translation: what a wire format offers so that any client can talk to any provider. Pure: no I/O.
+
+The formats themselves are in `dialects/`; `bridge.py` pairs the caller's codec with the target's.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from gateway.errors import GatewayError
+from gateway.exchange import Request, Target
+from gateway.pieces import Piece
+
+Kind = Literal[
+    "invalid_request", "context_length", "content_filter", "authentication", "permission", "not_found", "too_large",
+    "rate_limit", "quota", "overloaded", "timeout", "server",
+]
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """What a provider's error says: its class, text, code, the field it is about, seconds to wait."""
+
+    kind: Kind
+    message: str
+    code: str | None = None
+    param: str | None = None
+    retry_after: float | None = None
+
+
+class Translation:
+    """What the translation of one attempt must remember, from its request to the end of its reply."""
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self.dropped: list[str] = []         # fields of the caller's request that the target cannot carry
+        self.answer_tool = ""                # the forced tool whose arguments are the answer (structured output)
+        self.headers: dict[str, str] = {}    # for the upstream request, such as `anthropic-beta`
+
+    def drop(self, field: str) -> None:
+        """A field of the caller's request cannot be carried: it is refused or named to the caller, never silent."""
+        if field not in self.dropped:
+            self.dropped.append(field)
+
+
+class StreamReader(Protocol):
+    """Reads one stream of a provider."""
+
+    def feed(self, data: bytes) -> list[Piece]:
+        """Take bytes as read, cut anywhere; the pieces that they complete. Raises `UpstreamCut` for no stream."""
+
+    def end(self) -> list[Piece]:
+        """The upstream has ended. Raises `UpstreamCut` if the reply was not complete."""
+
+
+class StreamWriter(Protocol):
+    """Writes one stream for a client."""
+
+    def feed(self, piece: Piece) -> bytes:
+        """Whole records for the client, or nothing yet. The terminal record is the answer to `Over` alone."""
+
+    def fail(self, error: GatewayError) -> bytes:
+        """The record that ends the stream with an error."""
+
+
+class Codec(Protocol):
+    """One wire format, both ways. `family` keeps apart what cannot be translated into one another.
+
+    `read_request`, `write_reply` and `writer` serve clients of the dialect; `write_request`, `read_reply`, `reader` and
+    `failure` its providers. `asked` is the conversation that is answered.
+    """
+
+    dialect: str
+    family: Literal["conversation", "embeddings"]
+
+    def read_request(self, request: Request) -> Any:  # noqa: ANN401 - `Conversation`, or another family's struct
+        """The request in the common form. Raises `InvalidRequest` that names the field."""
+
+    def write_request(self, conversation: Any, target: Target, translation: Translation) -> dict[str, Any]:  # noqa: ANN401
+        """The body for the target. What it cannot carry is told to `translation.drop`."""
+
+    def read_reply(self, body: bytes, translation: Translation) -> Any:  # noqa: ANN401
+        """A whole reply. Raises `UpstreamCut` for what is none."""
+
+    def write_reply(self, answer: Any, asked: Any, translation: Translation) -> bytes:  # noqa: ANN401
+        """The same for the client."""
+
+    def reader(self, translation: Translation) -> StreamReader:
+        """For one stream of a provider."""
+
+    def writer(self, asked: Any, translation: Translation) -> StreamWriter:  # noqa: ANN401
+        """For one stream to a client."""
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """What an error reply says. Never raises."""
+
+
