@@ -7,15 +7,18 @@ import msgspec
 
 from gateway import explain
 from gateway.accounting import Accounting
+from gateway.admin.errors import error_reply
 from gateway.dialects.openai_chat import Chat
 from gateway.dialects.openai_completions import Completions
 from gateway.dialects.openai_embeddings import Embeddings
-from gateway.errors import Forbidden, GatewayError
+from gateway.dispatch import Plugins
+from gateway.errors import GatewayError
 from gateway.exchange import Caller
-from gateway.hookspecs import Dialect, Reply, Route
+from gateway.hookspecs import Dialect
 from gateway.jsonbody import read_object
 from gateway.models import model_list, one_model
 from gateway.pipeline import Pipeline
+from gateway.pluginroutes import PluginRoutes
 from gateway.routes import RouteTable
 from gateway.runtime import Gateway
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.httprequest import Answer, Incoming
 
 PREFIXES = ("/api/v1", "/v1")
-_LOOPBACK = ("127.", "::1")
+ADMIN = "/api/v1/admin/"
 
 Call = Callable[["Incoming", Mapping[str, str]], Awaitable["Answer"]]
 
@@ -40,8 +43,12 @@ class App:
         self._routes = RouteTable()
         self._add_data_plane()
         self._add_operations()
-        for route in gateway.snapshot.plugins.routes(gateway):
-            self._routes.add(route.method, route.path, route.permission, self._plugin_route(route))
+        self._plugin_routes = PluginRoutes(gateway, pipeline)
+        self._plugin_routes.add_to(self._routes)
+
+    def renew(self, plugins: Plugins) -> None:
+        """A new configuration runs: its plugins answer their routes from now on."""
+        self._plugin_routes.renew(plugins)
 
     async def serve(self, incoming: "Incoming") -> "Answer":
         """Answer one request: the matched route decides, never the path's text."""
@@ -50,6 +57,8 @@ class App:
             call: Call = route.call
             return await call(incoming, params)
         except GatewayError as error:
+            if incoming.path.startswith(ADMIN):  # no route of it, or not with this method
+                return incoming.reply(*error_reply(error, incoming.request_id))
             return incoming.reply(*self.render_error(error, incoming.request_id))
 
     def render_error(self, error: GatewayError, request_id: str) -> tuple[int, dict[str, str], bytes]:
@@ -116,39 +125,6 @@ class App:
         self._accounting.show()
         body, content_type = self._gateway.metrics.render()
         return incoming.reply(200, {"content-type": content_type}, body)
-
-    def _plugin_route(self, route: Route) -> Call:
-        async def call(incoming: "Incoming", params: Mapping[str, str]) -> "Answer":
-            caller = None
-            if route.permission == "key":
-                caller = await self._caller(incoming)
-            elif route.permission == "loopback" and not incoming.peer.startswith(_LOOPBACK):
-                raise Forbidden("This route answers on this machine only.")
-            reply: Reply = await route.call(_PluginRequest(incoming, params, caller, self._gateway))
-            return incoming.reply(reply.status, {"content-type": reply.content_type}, reply.body)
-
-        return call
-
-
-class _PluginRequest:
-    """A request as a plugin's route sees it: no credential in it."""
-
-    def __init__(
-        self, incoming: "Incoming", params: Mapping[str, str], caller: Caller | None, gateway: Gateway
-    ) -> None:
-        self.method = incoming.method
-        self.path = incoming.path
-        self.headers = incoming.safe_headers
-        self.query = incoming.query
-        self.params = params
-        self.caller = caller
-        self._incoming = incoming
-        self._limit = gateway.snapshot.config.server.max_body_bytes
-
-    async def json(self) -> dict[str, Any]:
-        """The body as one strict JSON object."""
-        self._incoming.check_json()
-        return read_object(await self._incoming.body(self._limit))
 
 
 def _json(incoming: "Incoming", status: int, value: dict[str, Any]) -> "Answer":

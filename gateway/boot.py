@@ -57,6 +57,7 @@ class Process:
             raise Unavailable("the set of HTTP routes cannot change while running: restart the gateway for that")
         await new.plugins.startup(self.gateway)
         self.gateway.snapshot = new
+        self._app.renew(new.plugins)
         old.use.retire()
         self._tasks.spawn(self._close_after_use(old), "close old configuration")
 

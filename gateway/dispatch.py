@@ -16,7 +16,7 @@ import structlog
 
 from gateway.errors import GatewayError, Unavailable
 from gateway.exchange import Caller, Exchange, Target
-from gateway.hookspecs import PROJECT, Filter, Hooks, Provider, Reply, Route
+from gateway.hookspecs import PROJECT, Filter, Hooks, Presented, Provider, Reply, Route
 from gateway.tasks import resumed, shielded
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ SYNC_HOOKS = frozenset(
     name for name in HOOKS if not inspect.iscoroutinefunction(getattr(Hooks, name))
 )
 _OPEN_ROLES = frozenset({"cache", "sink", "alert"})
-_CLOSED_HOOKS = frozenset({"authenticate", "before_attempt"})
+_CLOSED_HOOKS = frozenset({"authenticate", "authorize", "before_attempt"})
 _SECONDS_BETWEEN_LOGS = 1.0
 _log = structlog.get_logger("gateway.plugins")
 
@@ -98,6 +98,7 @@ class Plugins:
         self._startup = calls["startup"]
         self._shutdown = calls["shutdown"]
         self._authenticate = calls["authenticate"]
+        self._authorize = calls["authorize"]
         self._pre_request = calls["pre_request"]
         self._before_attempt = calls["before_attempt"]
         self._after_attempt = calls["after_attempt"]
@@ -114,6 +115,17 @@ class Plugins:
                 caller: Caller | None = await call(headers)
                 if caller is not None:
                     return _expect(caller, Caller)
+            except BaseException as error:
+                step.failed(error)
+        return None
+
+    async def authorize(self, permission: str, request: Presented) -> object | None:
+        """Who has this right, as the first plugin says that knows this kind of credential; `None` if none does."""
+        for call, step in self._authorize:
+            try:
+                principal: object | None = await call(permission, request)
+                if principal is not None:
+                    return principal
             except BaseException as error:
                 step.failed(error)
         return None
@@ -229,6 +241,11 @@ class Plugins:
             for route in made:
                 if not isinstance(route, Route):
                     raise PluginError(f"the plugin `{name}` gives a {type(route).__name__} where a `Route` belongs")
+                if ":" in route.permission and not self._authorize:
+                    raise PluginError(
+                        f"the route {route.method} {route.path} of the plugin `{name}` needs `{route.permission}`, "
+                        "and no plugin checks such rights: add `use: admin.api` to `plugins`"
+                    )
                 if (route.method, route.path) in routes:
                     raise PluginError(f"the plugin `{name}` adds {route.method} {route.path}, which is taken")
                 routes[route.method, route.path] = route

@@ -4,7 +4,11 @@ GatewayError
 ├── InvalidRequest          400  the caller's bytes or fields are wrong
 │   ├── UnknownModel        404  no such model, or not for this key
 │   ├── UnknownRoute        404  no such path or method
+│   ├── NotFound            404  no such object, or not for this caller
+│   ├── Conflict            409  it exists already, or something depends on it
+│   ├── Stale               412  it was changed since the caller read it (`If-Match`)
 │   ├── TooLarge            413  body over the limit
+│   ├── InvalidFields       422  well-formed, but single fields are wrong: `fields` names them
 │   └── UnsupportedMedia    415  compressed or not JSON
 ├── Unauthenticated         401  no credential, or a wrong, expired, revoked one
 ├── Forbidden               403  a right credential without this right
@@ -70,6 +74,38 @@ class UnknownRoute(InvalidRequest):
 
     status = 404
     code = "not_found"
+
+
+class NotFound(InvalidRequest):
+    """There is no such object; one of another tenant is none either."""
+
+    status = 404
+    code = "not_found"
+
+
+class Conflict(InvalidRequest):
+    """The value is taken, or the object cannot be changed or removed as things are."""
+
+    status = 409
+    code = "conflict"
+
+
+class Stale(InvalidRequest):
+    """The object was changed since the version that the caller named."""
+
+    status = 412
+    code = "stale"
+
+
+class InvalidFields(InvalidRequest):
+    """Single fields are wrong: `fields` are pairs of a path such as `name` or `limits.models[0]` and a text."""
+
+    status = 422
+    code = "invalid_fields"
+
+    def __init__(self, *fields: tuple[str, str]) -> None:
+        super().__init__("; ".join(f"{path}: {text}" if path else text for path, text in fields))
+        self.fields = fields
 
 
 class TooLarge(InvalidRequest):

@@ -6,7 +6,8 @@ There are no wrappers and no `tryfirst`. What a failure means is said on each ho
 in YAML overrides it for one plugin.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -43,12 +44,17 @@ class HttpRequest(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A whole answer in the caller's dialect, from a plugin (a cache) or an unstreamed target."""
+    """A whole answer: in the caller's dialect from a cache or an unstreamed target, or from a plugin's route.
+
+    `headers` and `parts` are for routes: with `parts` the answer is `body` and then what these yield, streamed.
+    """
 
     status: int
     body: bytes
     content_type: str = "application/json"
     usage: Usage | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
+    parts: AsyncIterator[bytes] | None = None
 
 
 class RateStanding(msgspec.Struct, frozen=True):
@@ -215,29 +221,74 @@ class Sink(Protocol):
 
 
 class RouteRequest(Protocol):
-    """What a plugin's route sees of an HTTP request."""
+    """What a plugin's route sees of an HTTP request: no credential in `headers`.
+
+    `caller` is set on a route for API keys, `principal` (what `authorize` returned) on one with a named permission.
+    """
 
     method: str
     path: str
+    peer: str
+    request_id: str
     headers: Mapping[str, str]
-    query: Mapping[str, str]
     params: Mapping[str, str]
     caller: Caller | None
+    principal: Any
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The query's fields, decoded; of a repeated one the last."""
 
     async def json(self) -> dict[str, Any]:
         """The body as one strict JSON object."""
 
+    async def body(self) -> bytes:
+        """The body as it came."""
+
+    def cookie(self, name: str) -> str | None:
+        """One cookie of the request."""
+
+
+class Presented(Protocol):
+    """What `authorize` decides on: the request's head, with credentials. `headers` have names in lower case."""
+
+    method: str
+    peer: str
+    headers: Mapping[str, str]
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What the API reference says of a route: structs for what it takes and gives. Its errors are `ErrorBody`s.
+
+    `answer` is `None` where there is no body, or one of the media type `media` that no struct describes; `errors` are
+    the statuses that it has beside those of every route.
+    """
+
+    summary: str
+    tag: str
+    query: type[msgspec.Struct] | None = None
+    body: type[msgspec.Struct] | None = None
+    body_required: bool = True
+    answer: type | None = None
+    status: int = 200
+    media: str = "application/json"
+    errors: tuple[int, ...] = ()
+    listed: bool = True
+
 
 class Route(msgspec.Struct, frozen=True):
-    """An HTTP route with its permission: `public`, `key` (any valid API key), or `loopback` (this machine only).
+    """An HTTP route with its permission: `public`, `key` (any valid API key), `loopback` (this machine only), or a
+    right of a signed-in person or service such as `keys:write`, which a plugin's `authorize` checks.
 
-    `path` may end in `{name}` (one segment) or `{name...}` (the rest, slashes included).
+    `path` may hold `{name}` (one segment) and end in `{name...}` (the rest, slashes included). A route with `about` is
+    in the API reference.
     """
 
     method: str
     path: str
     permission: str
     call: Callable[[RouteRequest], Awaitable[Reply]]
+    about: About | None = None
 
 
 class Hooks:
@@ -303,6 +354,14 @@ class Hooks:
     @hookspec
     def routes(self, gateway: "Gateway") -> Iterable[Route]:
         """HTTP routes to add, each with its permission. A failure refuses the start."""
+
+    @hookspec
+    async def authorize(self, permission: str, request: Presented) -> object | None:
+        """Who calls a plugin's route, if they have the right `permission` (`keys:write`): what the route will see.
+
+        Return `None` only when there is no credential of your kind; a wrong one raises `Unauthenticated`, a missing
+        right `Forbidden`. Any other failure is a 503: closed.
+        """
 
     @hookspec
     def commands(self, cli: "click.Group") -> None:

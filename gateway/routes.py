@@ -4,6 +4,7 @@ What is not in the table is denied. The caller decides on the route that `match`
 Paths come as `Incoming.path` gives them: decoded once, save for `%2F` and `%25`, which only a parameter may hold.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from gateway.errors import UnknownRoute
 
 PERMISSIONS = frozenset({"public", "key", "loopback"})
 
+_RIGHT = re.compile(r"[a-z][a-z-]*:[a-z][a-z-]*")
 _REST = "..."
 
 
@@ -24,7 +26,9 @@ class MethodNotAllowed(UnknownRoute):
 
 
 class Route(msgspec.Struct, frozen=True, eq=False):
-    """What a request leads to, and who may: `permission` is `public`, `key` or `loopback` (this machine only)."""
+    """What a request leads to, and who may: `permission` is `public`, `key`, `loopback` (this machine only), or a right
+    such as `keys:write`.
+    """
 
     method: str
     pattern: str
@@ -131,9 +135,12 @@ class _Node:
 
 def _check(route: Route) -> None:
     where = f"route {route.method} {route.pattern}"
-    if route.permission not in PERMISSIONS:
+    if route.permission not in PERMISSIONS and not _RIGHT.fullmatch(str(route.permission)):
         known = ", ".join(sorted(PERMISSIONS))
-        raise ValueError(f"{where}: permission {route.permission!r} is none of {known}; each route needs one")
+        raise ValueError(
+            f"{where}: permission {route.permission!r} is none of {known}, nor a right such as `keys:write`; "
+            "each route needs one"
+        )
     if not route.method.isascii() or not route.method.isalpha() or not route.method.isupper():
         raise ValueError(f"{where}: the method must be upper-case letters")
     if not route.pattern.startswith("/") or "%" in route.pattern or "?" in route.pattern:

@@ -319,7 +319,7 @@ async def test_trace_logs_calls_with_their_time_and_the_kind_of_result_only():
 def test_the_table_of_hooks_follows_the_specification():
     assert list(HOOKS) == [
         "startup", "shutdown", "authenticate", "pre_request", "before_attempt", "post_response", "after_attempt",
-        "on_usage", "explain", "routes", "commands",
+        "on_usage", "explain", "routes", "authorize", "commands",
     ]  # fmt: skip
     assert HOOKS["before_attempt"] == ("exchange", "target")
     assert frozenset({"routes", "commands"}) == SYNC_HOOKS
