@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway.config import Timeouts
     from gateway.errors import (
+        Conflict,
         ContentBlocked,
         Forbidden,
         GatewayError,
         InternalError,
+        InvalidFields,
         InvalidRequest,
+        NotFound,
         QuotaExceeded,
         RateLimited,
+        Stale,
         TooLarge,
         Unauthenticated,
         Unavailable,
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.events import End, Event, Finish, Opaque, Record, Text, Usage
     from gateway.exchange import Attempt, Caller, Edit, Exchange, Level, Outcome, Price, Request, Target
     from gateway.hookspecs import (
+        About,
         Context,
         Detector,
         Dialect,
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
         Finding,
         Guardrail,
         HttpRequest,
+        Presented,
         Provider,
         RateStanding,
         Redaction,
@@ -54,13 +60,13 @@ if TYPE_CHECKING:
     from gateway.upstream import Peer
 
 __all__ = [
-    "Attempt", "Caller", "ContentBlocked", "Context", "Detector", "Dialect", "Edit", "End", "Event", "Exchange",
-    "Filter", "Finding", "Finish", "Forbidden", "Gateway", "GatewayError", "Guardrail", "HttpRequest", "InternalError",
-    "InvalidRequest", "Level", "Opaque", "Outcome", "Peer", "Price", "Provider", "QuotaExceeded", "RateLimited",
-    "RateStanding", "Record", "Redaction", "Reply", "Request", "Route", "RouteRequest", "Secret", "Sink", "Tap",
-    "Target", "Text", "Timeouts", "TooLarge", "Unauthenticated", "Unavailable", "UnknownModel", "UnknownRoute",
-    "UnsupportedMedia", "UpstreamCut", "UpstreamError", "UpstreamRefused", "UpstreamTimeout", "UpstreamUnreachable",
-    "Usage", "Verdict", "hookimpl",
+    "About", "Attempt", "Caller", "Conflict", "ContentBlocked", "Context", "Detector", "Dialect", "Edit", "End",
+    "Event", "Exchange", "Filter", "Finding", "Finish", "Forbidden", "Gateway", "GatewayError", "Guardrail",
+    "HttpRequest", "InternalError", "InvalidFields", "InvalidRequest", "Level", "NotFound", "Opaque", "Outcome",
+    "Peer", "Presented", "Price", "Provider", "QuotaExceeded", "RateLimited", "RateStanding", "Record", "Redaction",
+    "Reply", "Request", "Route", "RouteRequest", "Secret", "Sink", "Stale", "Tap", "Target", "Text", "Timeouts",
+    "TooLarge", "Unauthenticated", "Unavailable", "UnknownModel", "UnknownRoute", "UnsupportedMedia", "UpstreamCut",
+    "UpstreamError", "UpstreamRefused", "UpstreamTimeout", "UpstreamUnreachable", "Usage", "Verdict", "hookimpl",
 ]  # fmt: skip
 
 _HOMES = ("errors", "events", "exchange", "hookspecs", "secrets", "config", "runtime", "upstream")
