@@ -9,8 +9,7 @@ from gateway import explain
 from gateway.accounting import Accounting
 from gateway.admin.errors import error_reply
 from gateway.dialects.openai_chat import Chat
-from gateway.dialects.openai_completions import Completions
-from gateway.dialects.openai_embeddings import Embeddings
+from gateway.dialects.served import PREFIXES, SERVED
 from gateway.dispatch import Plugins
 from gateway.errors import GatewayError
 from gateway.exchange import Caller
@@ -25,7 +24,6 @@ from gateway.runtime import Gateway
 if TYPE_CHECKING:
     from gateway.httprequest import Answer, Incoming
 
-PREFIXES = ("/api/v1", "/v1")
 ADMIN = "/api/v1/admin/"
 
 Call = Callable[["Incoming", Mapping[str, str]], Awaitable["Answer"]]
@@ -69,14 +67,11 @@ class App:
         return error.status, headers, self._openai.error(error, request_id)
 
     def _add_data_plane(self) -> None:
-        endpoints: dict[str, tuple[str, Dialect]] = {
-            "/chat/completions": ("chat.completions", self._openai),
-            "/completions": ("completions", Completions()),
-            "/embeddings": ("embeddings", Embeddings()),
-        }
+        for served in SERVED:
+            dialect: Dialect = served.dialect()
+            for path in served.paths:
+                self._routes.add("POST", path, "key", self._exchange(served.endpoint, dialect))
         for prefix in PREFIXES:
-            for path, (endpoint, dialect) in endpoints.items():
-                self._routes.add("POST", prefix + path, "key", self._exchange(endpoint, dialect))
             self._routes.add("GET", prefix + "/models", "key", self._models)
             self._routes.add("GET", prefix + "/models/{id...}", "key", self._model)
             self._routes.add("POST", prefix + "/explain", "key", self._explain)
@@ -88,8 +83,8 @@ class App:
         self._routes.add("GET", "/metrics", "public", self._metrics)
 
     def _exchange(self, endpoint: str, dialect: Dialect) -> Call:
-        async def call(incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG001
-            return await self._pipeline.serve(endpoint, dialect, incoming)
+        async def call(incoming: "Incoming", params: Mapping[str, str]) -> "Answer":
+            return await self._pipeline.serve(endpoint, dialect, incoming, params)
 
         return call
 

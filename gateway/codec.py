@@ -4,6 +4,7 @@ The formats themselves are in `dialects/`; `bridge.py` pairs the caller's codec 
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -26,6 +27,20 @@ class Failure(msgspec.Struct, frozen=True):
     code: str | None = None
     param: str | None = None
     retry_after: float | None = None
+
+
+_STATUS = MappingProxyType({
+    "invalid_request": 400, "context_length": 400, "content_filter": 400, "authentication": 401, "permission": 403,
+    "not_found": 404, "too_large": 413, "rate_limit": 429, "quota": 429, "overloaded": 503, "timeout": 504,
+    "server": 500,
+})
+
+
+def status_of(kind: Kind, status: int) -> int:
+    """The HTTP status for a client: the upstream's, unless this class of error has another one elsewhere."""
+    if kind == "invalid_request" and 400 <= status < 500 and status not in (401, 403, 404, 408, 429):
+        return status
+    return status if kind == "server" and 500 <= status < 599 and status != 529 else _STATUS[kind]
 
 
 class Translation:

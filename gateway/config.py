@@ -76,7 +76,8 @@ class ProviderEntry(_Strict, frozen=True):
 class ModelEntry(_Strict, frozen=True):
     """A name that clients use, and the targets (`provider/model`) it leads to, tried in order.
 
-    `name` may end in `*`; the matched rest replaces a `*` in the targets. The facts are shown in `/models`.
+    `name` may end in `*`; the matched rest replaces a `*` in the targets. The facts are shown in `/models`. `on_lossy`
+    says what becomes of a request with a field that a target of another dialect cannot carry.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -85,6 +86,10 @@ class ModelEntry(_Strict, frozen=True):
     context_length: Count | None = None
     max_output_tokens: Count | None = None
     modalities: tuple[str, ...] = ()
+    on_lossy: Annotated[
+        Literal["refuse", "warn"],
+        Meta(description="Refuse with 400, or carry on and name what was dropped in `x-gateway-warnings`."),
+    ] = "warn"
 
 
 class PluginEntry(_Strict, frozen=True):

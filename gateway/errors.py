@@ -2,6 +2,7 @@
 
 GatewayError
 ├── InvalidRequest          400  the caller's bytes or fields are wrong
+│   ├── NotCarried          400  a field that the target's dialect has no place for
 │   ├── UnknownModel        404  no such model, or not for this key
 │   ├── UnknownRoute        404  no such path or method
 │   ├── NotFound            404  no such object, or not for this caller
@@ -60,6 +61,12 @@ class InvalidRequest(GatewayError):
 
     status = 400
     type = "invalid_request_error"
+
+
+class NotCarried(InvalidRequest):
+    """The target's dialect has no place for a field of the request, and the model's `on_lossy` is `refuse`."""
+
+    code = "unsupported_parameter"
 
 
 class UnknownModel(InvalidRequest):
@@ -189,7 +196,10 @@ class UpstreamError(GatewayError):
 
 
 class UpstreamRefused(UpstreamError):
-    """The target answered with an error status. `status` is the upstream's, `body` its bytes, at most 64 KiB."""
+    """The target answered with an error status. `status` is the upstream's, `body` its bytes, at most 64 KiB.
+
+    `kind` is the error's class in the words of `codec.Kind`, where a translated target's format told it.
+    """
 
     def __init__(
         self,
@@ -199,15 +209,18 @@ class UpstreamRefused(UpstreamError):
         body: bytes = b"",
         content_type: str = "",
         code: str | None = None,
+        param: str | None = None,
         retry_after: float | None = None,
         headers: Mapping[str, str] | None = None,
+        kind: str = "",
     ) -> None:
-        super().__init__(message, code=code, retry_after=retry_after, headers=headers)
+        super().__init__(message, code=code, param=param, retry_after=retry_after, headers=headers)
         self.status = status
         self.type = _type_of(status)
         self.body = body
         self.content_type = content_type
-        self.retryable = status in (401, 403, 404, 408, 409, 425, 429) or status >= 500
+        self.kind = kind
+        self.retryable = status in (401, 403, 404, 408, 409, 425, 429) or status >= 500 or kind in _ELSEWHERE
 
 
 class UpstreamUnreachable(UpstreamError):
@@ -229,6 +242,10 @@ class UpstreamCut(UpstreamError):
 
     code = "upstream_cut"
     outcome = "upstream_cut"
+
+
+# What another target may do better, whatever status says it here: some answer 400 to a wrong credential of ours.
+_ELSEWHERE = frozenset({"authentication", "permission", "not_found", "rate_limit", "quota", "overloaded", "timeout"})
 
 
 def _type_of(status: int) -> str:

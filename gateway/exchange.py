@@ -13,6 +13,7 @@ from gateway.errors import GatewayError
 from gateway.events import Usage
 
 if TYPE_CHECKING:
+    from gateway.bridge import Bridge
     from gateway.hookspecs import Dialect, Provider
 
 Outcome = Literal[
@@ -111,9 +112,10 @@ class Exchange:
     """One client request and its reply, with all that the gateway knows about it."""
 
     __slots__ = (
-        "attempts", "caller", "cost", "dialect", "edits", "endpoint", "error", "finished", "first_byte",
-        "headers", "http_status", "id", "internal", "local", "model", "outcome", "overhead", "reply_headers",
-        "request", "started", "started_ms", "streamed", "target", "usage", "warnings",
+        "attempts", "bridge", "caller", "cap", "cost", "dialect", "edits", "endpoint", "error", "finished",
+        "first_byte", "headers", "http_status", "id", "internal", "local", "model", "outcome", "overhead",
+        "reply_headers", "request", "started", "started_ms", "streamed", "target", "usage", "warnings", "wire",
+        "wire_endpoint",
     )
 
     def __init__(
@@ -130,7 +132,11 @@ class Exchange:
         self.model = "other"                        # a configured name, for metrics: never what a client made up
         self.target: Target | None = None           # of the running or last attempt
         self.attempts: list[Attempt] = []
+        self.wire = ""                              # the dialect that the running attempt's target is spoken to in
+        self.wire_endpoint = endpoint               # the endpoint there
+        self.bridge: Bridge | None = None           # translates the running attempt; `None`: the same dialect
         self.edits: list[Edit] = []                 # of the running attempt
+        self.cap: int | None = None                 # an output cap that a limiter sets for the running attempt
         self.reply_headers: dict[str, str] = {}     # limits and x-gateway-*: sent with the reply
         self.warnings: list[str] = []
         self.usage: Usage | None = None             # all attempts together

@@ -7,6 +7,7 @@ No upstream is called and nothing is taken from any limit. Guardrails are named,
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gateway.bridge import wire_for
 from gateway.clock import now_ms
 from gateway.dialects.openai_chat import Chat
 from gateway.dialects.openai_completions import Completions
@@ -46,7 +47,7 @@ async def explain(
     except GatewayError as error:
         return {**told, "would": "refuse", "refusal": _refusal(error)}
     exchange.model = resolved.name
-    targets = [target for target in resolved.targets if endpoint in target.provider.endpoints]
+    targets = [target for target in resolved.targets if wire_for(endpoint, dialect.name, target.provider) is not None]
     if not targets:
         told["refusal"] = {"status": 404, "code": "model_not_found", "message": f"No target serves {endpoint}."}
     shown = [_target(exchange, target) for target in targets]

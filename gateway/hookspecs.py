@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import msgspec
 import pluggy
 
-from gateway.errors import GatewayError
+from gateway.dialect import Dialect as Dialect
+from gateway.dialect import RateStanding as RateStanding
+from gateway.dialect import Tap as Tap
 from gateway.events import Event, Usage
-from gateway.exchange import Caller, Exchange, Request, Target
+from gateway.exchange import Caller, Exchange, Target
 
 if TYPE_CHECKING:
     import click
@@ -57,15 +59,6 @@ class Reply(msgspec.Struct, frozen=True):
     parts: AsyncIterator[bytes] | None = None
 
 
-class RateStanding(msgspec.Struct, frozen=True):
-    """A limit for the reply's headers: `unit` is requests or tokens; `reset` in seconds."""
-
-    unit: str
-    limit: int
-    remaining: int
-    reset: float
-
-
 class Filter(Protocol):
     """Sees the events of one reply one after another; what it returns goes on to the next filter, then out.
 
@@ -80,51 +73,13 @@ class Filter(Protocol):
         """The reply is complete: return all that is still held."""
 
 
-class Tap(Protocol):
-    """Watches a reply's bytes for what the ledger needs, without changing them."""
-
-    usage: Usage | None
-    complete: bool
-    error: str | None
-
-
-@runtime_checkable
-class Dialect(Protocol):
-    """A wire format that clients speak. Pure: bytes and JSON in, values out. Errors: `InvalidRequest`."""
-
-    name: str
-
-    def decode(self, raw: bytes, body: dict[str, Any]) -> Request:
-        """Check the fields that stages need and pick them out."""
-
-    def texts(self, request: Request) -> list[str]:
-        """All text that the model would read."""
-
-    def map_texts(self, request: Request, change: Callable[[str, str], str]) -> Request:
-        """The request with each such text replaced by `change(text, part)`; the same object if none changed."""
-
-    def map_reply_texts(self, body: bytes, change: Callable[[str, str], str]) -> bytes:
-        """The same for an unstreamed reply."""
-
-    def events(self, record: bytes) -> list[Event]:
-        """What one record of a stream says, each event with its `Record`."""
-
-    def encode(self, event: Event) -> bytes:
-        """A record with this event alone, made from the one it came in: nothing of that one's other texts."""
-
-    def error(self, error: GatewayError, request_id: str) -> bytes:
-        """The body of an HTTP error."""
-
-    def error_event(self, error: GatewayError, request_id: str) -> bytes:
-        """The record that ends a stream with an error."""
-
-    def rate_headers(self, standings: Sequence[RateStanding]) -> dict[str, str]:
-        """Rate-limit headers as clients of this dialect read them."""
-
-
 @runtime_checkable
 class Provider(Protocol):
-    """Role `provider`: turns a request into HTTP for one upstream. `encode` is pure, without I/O."""
+    """Role `provider`: turns a request into HTTP for one upstream. `encode` is pure, without I/O.
+
+    `endpoints` are served in their own dialect, byte for byte. Optional: `wires`, the dialects into which other
+    requests are translated, the best first (`Exchange.wire` says which it is); `price_book`, `prices` and `facts`.
+    """
 
     name: str
     endpoints: frozenset[str]

@@ -6,6 +6,7 @@ at most 64 bits, at most 64 levels, no duplicate keys: no two readers of the sam
 
 import json  # noqa: TID251 - replies are read as the clients' readers read them: NaN and lone surrogates pass
 import re
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -57,22 +58,31 @@ def read_lenient(raw: bytes) -> Any:  # noqa: ANN401 - any JSON value
         return UNREADABLE
 
 
-def outgoing(exchange: "Exchange", model: str) -> bytes:
-    """The bytes to send to a target that calls the model `model`: as received, but for what must change.
+def outgoing(
+    exchange: "Exchange", model: str, *, remove: Collection[str] = (), add: Mapping[str, Any] | None = None
+) -> bytes:
+    """The bytes to send to a target that calls the model `model`.
 
-    That is the model's name, `stream_options.include_usage` in a stream (so that usage is always known), and the
-    exchange's `edits`.
+    In the caller's dialect they are as received, but for what the dialect must change (the model's name, asking for
+    usage, a limiter's cap) and the exchange's `edits`; in another they are what the bridge wrote. `remove` and `add`
+    are top-level fields that this provider's variant of the dialect lacks or needs.
     """
     request = exchange.request
     assert request is not None
-    changes: dict[str, Any] = {}
-    if request.model != model:
-        changes["model"] = model
-    if request.stream and not request.include_usage:
-        options = request.body.get("stream_options")
-        changes["stream_options"] = {**(options or {}), "include_usage": True}
+    if exchange.bridge is not None:
+        body: Mapping[str, Any] = exchange.bridge.body
+        changes: dict[str, Any] = {}
+    else:
+        body = request.body
+        changes = exchange.dialect.changes(request, model, exchange.cap)
     for edit in exchange.edits:
         changes[edit.name] = edit.value
+    if add:
+        changes.update(add)
+    if exchange.bridge is not None or not body.keys().isdisjoint(remove):
+        return _encode({name: value for name, value in {**body, **changes}.items() if name not in remove})
+    if remove:
+        changes = {name: value for name, value in changes.items() if name not in remove}
     return edited(request.raw, request.body, changes) if changes else request.raw
 
 

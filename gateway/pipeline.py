@@ -5,16 +5,20 @@ import random
 import re
 import time
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from gateway import relay
 from gateway.accounting import Accounting
+from gateway.bridge import cross, wire_for
 from gateway.clock import now_ms
+from gateway.codec import status_of
 from gateway.errors import (
     GatewayError,
     InternalError,
+    NotCarried,
     Unauthenticated,
     Unavailable,
     UpstreamCut,
@@ -24,6 +28,7 @@ from gateway.errors import (
 from gateway.exchange import Caller, Exchange, Target
 from gateway.hookspecs import HttpRequest, Reply
 from gateway.jsonbody import read_object
+from gateway.money.estimate import input_tokens
 from gateway.relay import StreamRelay
 from gateway.runtime import Gateway, Snapshot
 from gateway.secrets import scrub
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
 MAX_ERROR_BODY = 64 * 1024
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _KEPT_ON_ERROR = ("retry-after", "retry-after-ms", "x-should-retry")
+_NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 _log = structlog.get_logger("gateway.pipeline")
 
 
@@ -46,8 +52,10 @@ class Pipeline:
         self._gateway = gateway
         self._accounting = accounting
 
-    async def serve(self, endpoint: str, dialect: "Dialect", incoming: "Incoming") -> "Answer":
-        """One request, from its headers to the end of its reply."""
+    async def serve(
+        self, endpoint: str, dialect: "Dialect", incoming: "Incoming", params: Mapping[str, str] = _NO_PARAMS
+    ) -> "Answer":
+        """One request, from its headers to the end of its reply. `params` are those of its path."""
         snapshot = self._gateway.snapshot
         exchange = Exchange(_new_id(), endpoint, dialect, incoming.safe_headers, now_ms())
         exchange.internal["plugins"] = snapshot.plugins
@@ -56,7 +64,7 @@ class Pipeline:
         self._accounting.open(exchange)
         try:
             exchange.caller = await self.authenticate(snapshot, incoming.headers)
-            await self._receive(exchange, incoming)
+            await self._receive(exchange, incoming, params)
             cached = await snapshot.plugins.pre_request(exchange)
             reply = await self._ask_targets(snapshot, exchange, incoming) if cached is None else cached
             if not isinstance(reply, Reply):
@@ -86,12 +94,12 @@ class Pipeline:
             raise Unauthenticated("Send an API key: `Authorization: Bearer sk-gw-…`, or the header x-api-key.")
         return caller
 
-    async def _receive(self, exchange: Exchange, incoming: "Incoming") -> None:
+    async def _receive(self, exchange: Exchange, incoming: "Incoming", params: Mapping[str, str]) -> None:
         if self._gateway.draining:
             raise Unavailable("The gateway is shutting down.", code="shutting_down", retry_after=1)
         incoming.check_json()
         raw = await incoming.body(self._gateway.snapshot.config.server.max_body_bytes)
-        exchange.request = exchange.dialect.decode(raw, read_object(raw))
+        exchange.request = exchange.dialect.decode(raw, read_object(raw), params)
 
     async def _ask_targets(
         self, snapshot: Snapshot, exchange: Exchange, incoming: "Incoming"
@@ -102,16 +110,18 @@ class Pipeline:
         resolved = snapshot.router.resolve(exchange.request.model, exchange.caller)
         exchange.model = resolved.name
         exchange.overhead = time.monotonic() - exchange.started
-        targets = _distinct(target for target in resolved.targets if exchange.endpoint in target.provider.endpoints)
+        targets = _eligible(exchange, resolved.targets)
         if not targets:
-            raise UpstreamRefused(404, f"No target of this model serves {exchange.endpoint}.", code="model_not_found")
+            return _counted(exchange)
         line = StreamRelay(exchange, incoming, self._accounting, snapshot.config.stream)
         tries, failure = 0, None
-        for number, target in enumerate(targets, 1):
+        for number, (target, wire) in enumerate(targets, 1):
             try:
                 exchange.target = target
                 exchange.edits.clear()
+                exchange.cap = exchange.bridge = None
                 await snapshot.plugins.before_attempt(exchange, target)
+                cross(exchange, target, wire, refuse=resolved.on_lossy == "refuse")
                 tries += 1
                 return await self._attempt(snapshot, exchange, target, line)
             except GatewayError as error:
@@ -132,9 +142,8 @@ class Pipeline:
         try:
             exchange.internal["upstream_status"] = upstream.status
             if not 200 <= upstream.status < 300:
-                raise await _refused(upstream, target)
-            assert exchange.request is not None
-            streamed = exchange.request.stream and "event-stream" in upstream.headers.get("content-type", "")
+                raise await _refused(exchange, upstream, target)
+            streamed = _is_stream(exchange, upstream.headers.get("content-type", ""))
             first = b""
             _describe(exchange, target)
             if streamed:
@@ -183,21 +192,46 @@ class Pipeline:
         """The reply to a request that ends with an error: as HTTP, or in the stream if comments have begun one."""
         exchange.error = error
         exchange.outcome = self._accounting.outcome_of(error)
-        exchange.http_status = 200 if incoming.started else error.status
+        exchange.http_status = 200 if incoming.started else exchange.dialect.head(error)[0]
         await self._accounting.close(exchange)
         if incoming.started:
             return await incoming.finish(exchange.dialect.error_event(error, exchange.id))
         return _error_answer(exchange, incoming, error)
 
 
-def _distinct(targets: Iterable[Target]) -> list[Target]:
-    """No target is tried twice for one request, however often the configuration names it."""
-    return list({(target.provider.name, target.model): target for target in targets}.values())
+def _eligible(exchange: Exchange, targets: Iterable[Target]) -> list[tuple[Target, str]]:
+    """The targets that can be asked, each with the dialect to ask it in; none twice, however often it is named."""
+    found: dict[tuple[str, str], tuple[Target, str]] = {}
+    for target in targets:
+        wire = wire_for(exchange.endpoint, exchange.dialect.name, target.provider)
+        if wire is not None:
+            found[target.provider.name, target.model] = (target, wire)
+    return list(found.values())
+
+
+def _counted(exchange: Exchange) -> Reply:
+    """No target serves the endpoint: only a request that counts tokens can be answered, with an estimate."""
+    body = exchange.dialect.counted(input_tokens(exchange))
+    if body is None:
+        raise UpstreamRefused(404, f"No target of this model serves {exchange.endpoint}.", code="model_not_found")
+    exchange.warnings.append("estimated=input_tokens")
+    return Reply(200, body)
 
 
 def _may_go_on(error: GatewayError) -> bool:
-    """Whether the next target may do better: yes for a failing upstream and for a limit on this target."""
-    return error.retryable if isinstance(error, UpstreamError) else error.status in (403, 429)
+    """Whether the next target may do better: yes for a failing upstream and for a limit or a loss on this target."""
+    if isinstance(error, UpstreamError):
+        return error.retryable
+    return error.status in (403, 429) or isinstance(error, NotCarried)
+
+
+def _is_stream(exchange: Exchange, content_type: str) -> bool:
+    assert exchange.request is not None
+    if not exchange.request.stream:
+        return False
+    if exchange.bridge is not None:
+        return exchange.bridge.is_stream(content_type)
+    return exchange.dialect.framing.marker in content_type
 
 
 async def _keep_alive(exchange: Exchange, line: StreamRelay) -> None:
@@ -215,7 +249,7 @@ async def _first_bytes(exchange: Exchange, upstream: UpstreamReply, line: Stream
     return data
 
 
-async def _refused(upstream: UpstreamReply, target: Target) -> UpstreamError:
+async def _refused(exchange: Exchange, upstream: UpstreamReply, target: Target) -> UpstreamError:
     """The error for an upstream's error status: its status, text and Retry-After, without credentials."""
     try:
         body = await upstream.body(MAX_ERROR_BODY)
@@ -226,9 +260,16 @@ async def _refused(upstream: UpstreamReply, target: Target) -> UpstreamError:
     known = target.provider.secrets()
     body = scrub(body, *known)
     headers = {name: value for name in _KEPT_ON_ERROR if (value := upstream.headers.get(name)) is not None}
+    plain = f"The provider {target.provider.name} answered with status {upstream.status}."
+    if exchange.bridge is not None:
+        told = exchange.bridge.failure(upstream.status, upstream.headers, body)
+        return UpstreamRefused(
+            status_of(told.kind, upstream.status), told.message or plain, code=told.code, param=told.param,
+            retry_after=told.retry_after, headers=headers, kind=told.kind,
+        )
     message, code = _message_of(body)
     return UpstreamRefused(
-        upstream.status, message or f"The provider {target.provider.name} answered with status {upstream.status}.",
+        upstream.status, message or plain,
         body=body, content_type=upstream.headers.get("content-type", ""), code=code, headers=headers,
     )
 
@@ -267,6 +308,8 @@ def _add_common(exchange: Exchange) -> None:
     else:  # a client that names its request finds the name again; the ledger knows it by ours
         headers["x-request-id"] = theirs
         headers["x-gateway-request-id"] = exchange.id
+    if exchange.dialect.id_header != "x-request-id":
+        headers[exchange.dialect.id_header] = headers["x-request-id"]
     standings = exchange.internal.get("standings")
     if standings:
         headers.update(exchange.dialect.rate_headers(list(standings.values())))
@@ -275,8 +318,10 @@ def _add_common(exchange: Exchange) -> None:
             headers["x-ratelimit-limit"] = str(requests.limit)
             headers["x-ratelimit-remaining"] = str(requests.remaining)
             headers["x-ratelimit-reset"] = str(max(0, round(requests.reset)))
-    if exchange.warnings:
-        headers["x-gateway-warnings"] = header_safe(", ".join(exchange.warnings))
+    dropped = exchange.bridge.dropped if exchange.bridge is not None else ()
+    if exchange.warnings or dropped:
+        told = [f"dropped={','.join(dropped)}"] if dropped else []
+        headers["x-gateway-warnings"] = header_safe(", ".join([*exchange.warnings, *told]))
 
 
 def _answer(exchange: Exchange, incoming: "Incoming", reply: Reply) -> "Answer":
@@ -291,26 +336,18 @@ def _answer(exchange: Exchange, incoming: "Incoming", reply: Reply) -> "Answer":
 
 def _error_answer(exchange: Exchange, incoming: "Incoming", error: GatewayError) -> "Answer":
     _add_common(exchange)
-    headers = {**exchange.reply_headers, **error.headers, "content-type": "application/json"}
+    status, own = exchange.dialect.head(error)
+    headers = {**exchange.reply_headers, **error.headers, "content-type": "application/json", **own}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, -int(-error.retry_after // 1)))
     if exchange.target is not None and isinstance(error, UpstreamError):
         headers["x-gateway-provider"] = exchange.target.provider.name
         headers["x-gateway-attempts"] = str(len(exchange.attempts))
     body = exchange.dialect.error(error, exchange.id)
-    if isinstance(error, UpstreamRefused) and _in_dialect(error.body):
+    if isinstance(error, UpstreamRefused) and error.body and exchange.dialect.is_error(error.body):
         body = error.body
         headers["content-type"] = error.content_type or "application/json"
-    return incoming.reply(error.status, headers, body)
-
-
-def _in_dialect(body: bytes) -> bool:
-    """Whether an upstream's error body already has the shape that clients of the dialect read."""
-    try:
-        error = read_object(body).get("error")
-    except GatewayError:
-        return False
-    return isinstance(error, dict) and "message" in error
+    return incoming.reply(status, headers, body)
 
 
 def header_safe(text: str) -> str:

@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway import sse
 from gateway.accounting import Accounting
-from gateway.dialects.openai_tap import StreamTap
-from gateway.dialects.openai_usage import reported
 from gateway.errors import GatewayError, InternalError, Unavailable, UpstreamCut, UpstreamError
 from gateway.exchange import Exchange
 from gateway.filters import FilterChain, filter_reply
-from gateway.hookspecs import Filter, Reply
+from gateway.hookspecs import Filter, Reply, Tap
 from gateway.secrets import scrub
 from gateway.upstream import UpstreamReply
 
@@ -29,11 +26,7 @@ MAX_BODY = 64 * 1024 * 1024
 # After the terminal record the upstream's own end should follow at once; a slower one is not waited for.
 _END_GRACE = 0.25
 
-STREAM_HEADERS = {
-    "content-type": "text/event-stream; charset=utf-8",
-    "cache-control": "no-store",
-    "x-accel-buffering": "no",
-}
+STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 async def whole(exchange: Exchange, upstream: UpstreamReply) -> Reply:
@@ -44,7 +37,11 @@ async def whole(exchange: Exchange, upstream: UpstreamReply) -> Reply:
     body = await upstream.body(MAX_BODY)
     content_type = upstream.headers.get("content-type", "application/json")
     try:
-        usage = reported(body)
+        if exchange.bridge is not None:
+            body, usage = exchange.bridge.whole(body)
+            content_type = "application/json"
+        else:
+            usage = exchange.dialect.reported(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         kind = content_type.partition(";")[0][:64]
         raise UpstreamCut(f"The upstream answered with {kind or 'something'} that is not valid JSON.") from None
@@ -82,12 +79,14 @@ class StreamRelay:
         self._settings = settings
         self._quiet = settings.keepalive_after
         self._chain: FilterChain | None = None
-        self._tap: StreamTap
+        self._framing = exchange.dialect.framing
+        self._tap: Tap
 
     async def comment(self) -> None:
         """Write a keep-alive comment; the first one commits status 200."""
-        await self._begin()
-        await self._incoming.write(sse.KEEP_ALIVE)
+        if self._framing.keep_alive is not None:
+            await self._begin()
+            await self._incoming.write(self._framing.keep_alive)
         self._quiet = self._settings.keepalive_every
 
     @property
@@ -101,9 +100,11 @@ class StreamRelay:
         dialect = exchange.dialect
         request = exchange.request
         assert request is not None
-        self._tap = StreamTap(
-            strip_usage=not request.include_usage, whole=bool(filters), scrub=partial(_scrubbed, exchange)
-        )
+        scrubbed = partial(_scrubbed, exchange)
+        if exchange.bridge is not None:
+            self._tap = exchange.bridge.tap(scrubbed)
+        else:
+            self._tap = dialect.tap(request, whole=bool(filters), scrub=scrubbed)
         exchange.internal["tap"] = self._tap
         if filters:
             self._chain = FilterChain(filters, dialect.events, dialect.encode)
@@ -131,7 +132,8 @@ class StreamRelay:
         if not self._incoming.started:
             self._exchange.streamed = True
             self._exchange.http_status = 200
-            await self._incoming.start(200, {**STREAM_HEADERS, **self._exchange.reply_headers})
+            content_type = {"content-type": self._framing.content_type}
+            await self._incoming.start(200, {**content_type, **STREAM_HEADERS, **self._exchange.reply_headers})
 
     async def _pump(self, upstream: UpstreamReply, first: bytes) -> None:
         tap, incoming = self._tap, self._incoming
@@ -143,7 +145,7 @@ class StreamRelay:
             else:
                 out = tap.feed(data)
                 if self._chain is not None and out:
-                    out = b"".join([b"".join(await self._chain.feed(record)) for record in sse.split(out)])
+                    out = b"".join([b"".join(await self._chain.feed(record)) for record in self._framing.split(out)])
                 if out:
                     await incoming.write(out)
                 if tap.done:
@@ -165,8 +167,9 @@ class StreamRelay:
         rest = tap.rest()
         if self._chain is not None:  # what filters still hold leaves only when nothing more can follow
             ended = tap.error is not None or tap.complete
-            held = [*(await self._chain.feed(rest) if rest else ()), *(await self._chain.flush() if ended else ())]
-            rest = b"".join(held)
+            records = self._framing.split(rest) if rest else ()
+            held = [piece for record in records for piece in await self._chain.feed(record)]
+            rest = b"".join([*held, *(await self._chain.flush() if ended else ())])
         if tap.error is not None:
             self._upstream_error(tap.error)
         elif not tap.complete:
@@ -189,8 +192,8 @@ class StreamRelay:
         if self._tap.error is not None:  # the upstream has said so itself, and why
             self._upstream_error(self._tap.error)
             return b""
-        record: bytes = exchange.dialect.error_event(error, exchange.id)
-        return record if self._tap.between_records else b"\n\n" + record
+        record = self._tap.fail(error) or exchange.dialect.error_event(error, exchange.id)
+        return record if self._tap.between_records else self._framing.separator + record
 
 
 def _scrubbed(exchange: Exchange, data: bytes) -> bytes:

@@ -35,6 +35,11 @@ class Resolved(msgspec.Struct, frozen=True, eq=False):
     entry: ModelEntry | None = None
     canonical: str = ""
 
+    @property
+    def on_lossy(self) -> str:
+        """What becomes of requests that a target cannot carry whole: `refuse` or `warn`."""
+        return self.entry.on_lossy if self.entry is not None else "warn"
+
 
 class Listed(msgspec.Struct, frozen=True, eq=False):
     """One line of `/models`."""

@@ -5,29 +5,61 @@ Where texts stand in the JSON is in `openai_texts.py`, what a stream's record sa
 Source: platform.openai.com/docs/api-reference (errors, rate limits), and the `x-ratelimit-*` durations of real replies.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from gateway import sse
 from gateway.dialects.openai_chunks import events_of, record_of
+from gateway.dialects.openai_tap import StreamTap
 from gateway.dialects.openai_texts import Spot, forget_tokens, read_by_model, said_anywhere, said_in_choice
-from gateway.errors import GatewayError, InvalidRequest, UpstreamCut
-from gateway.events import Event
+from gateway.dialects.openai_usage import reported
+from gateway.errors import GatewayError, InvalidRequest, UpstreamCut, UpstreamRefused
+from gateway.events import Event, Usage
 from gateway.exchange import Request
+from gateway.framing import SSE
 from gateway.hookspecs import RateStanding
-from gateway.jsonbody import UNREADABLE, read_lenient
+from gateway.jsonbody import UNREADABLE, read_lenient, read_object
 
 Change = Callable[[str, str], str]
 MAX_MODEL_NAME = 256
+NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
 
 class OpenAIDialect:
     """The part of a dialect that its endpoints have in common."""
 
     name = "openai"
+    framing = SSE
+    generates = True
+    id_header = "x-request-id"
+    cap_field = "max_completion_tokens"
+
+    def changes(self, request: Request, model: str, cap: int | None) -> dict[str, Any]:
+        """The model's name, `stream_options.include_usage` in a stream (so that usage is always known), the cap."""
+        changes: dict[str, Any] = {}
+        if request.model != model:
+            changes["model"] = model
+        if request.stream and not request.include_usage:
+            changes["stream_options"] = {**(request.body.get("stream_options") or {}), "include_usage": True}
+        if cap is not None:
+            changes[self.cap_field] = cap
+        return changes
+
+    def tap(self, request: Request, *, whole: bool, scrub: Callable[[bytes], bytes]) -> StreamTap:
+        """For one stream."""
+        return StreamTap(strip_usage=not request.include_usage, whole=whole, scrub=scrub)
+
+    def reported(self, body: bytes) -> Usage | None:
+        """The usage of an unstreamed reply."""
+        return reported(body)
+
+    def counted(self, tokens: int) -> bytes | None:  # noqa: ARG002
+        """No endpoint only counts."""
+        return None
 
     def texts(self, request: Request) -> list[str]:
         """All text that the model would read: of every role, in tools and their parameters, in predictions."""
@@ -61,6 +93,18 @@ class OpenAIDialect:
     def encode(self, event: Event) -> bytes:
         """A changed event as a record of its own, made from the record it came in."""
         return record_of(event)
+
+    def head(self, error: GatewayError) -> tuple[int, Mapping[str, str]]:
+        """The error's own status."""
+        return error.status, {}
+
+    def is_error(self, body: bytes) -> bool:
+        """Whether there is an `error` with a `message`."""
+        try:
+            error = read_object(body).get("error")
+        except GatewayError:
+            return False
+        return isinstance(error, dict) and "message" in error
 
     def error(self, error: GatewayError, request_id: str) -> bytes:
         """`{"error": {"message", "type", "param", "code"}}`, and the request id beside it."""
@@ -186,7 +230,26 @@ def _map(found: Iterable[Spot], change: Change) -> bool:
 
 
 def _envelope(error: GatewayError, request_id: str) -> dict[str, Any]:
-    return {
-        "error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code},
-        "request_id": request_id,
-    }
+    kind, code = error.type, error.code
+    if isinstance(error, UpstreamRefused) and error.kind in _KINDS_OF_ERROR:
+        kind, code = _KINDS_OF_ERROR[error.kind]
+        code = error.code if error.kind == "invalid_request" else code
+    told = {"message": error.message, "type": kind, "param": error.param, "code": code}
+    return {"error": told, "request_id": request_id}
+
+
+# What a translated target's error is in OpenAI's words: type and code.
+_KINDS_OF_ERROR: Mapping[str, tuple[str, str | None]] = MappingProxyType({
+    "invalid_request": ("invalid_request_error", None),
+    "context_length": ("invalid_request_error", "context_length_exceeded"),
+    "content_filter": ("invalid_request_error", "content_filter"),
+    "authentication": ("invalid_request_error", "invalid_api_key"),
+    "permission": ("permission_error", "permission_denied"),
+    "not_found": ("invalid_request_error", "model_not_found"),
+    "too_large": ("invalid_request_error", "request_too_large"),
+    "rate_limit": ("rate_limit_error", "rate_limit_exceeded"),
+    "quota": ("insufficient_quota", "insufficient_quota"),
+    "overloaded": ("server_error", "overloaded"),
+    "timeout": ("server_error", "upstream_timeout"),
+    "server": ("server_error", "upstream_error"),
+})

@@ -1,8 +1,9 @@
 """`openai.chat`: POST /chat/completions. Only what stages need is looked at; unknown fields travel."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from gateway.dialects.openai import OpenAIDialect, common, expect
+from gateway.dialects.openai import NO_PARAMS, OpenAIDialect, common, expect
 from gateway.errors import InvalidRequest
 from gateway.exchange import Request
 
@@ -12,7 +13,7 @@ class Chat(OpenAIDialect):
 
     name = "openai.chat"
 
-    def decode(self, raw: bytes, body: dict[str, Any]) -> Request:
+    def decode(self, raw: bytes, body: dict[str, Any], params: Mapping[str, str] = NO_PARAMS) -> Request:  # noqa: ARG002
         """Check `model`, `stream`, `stream_options`, `n`, the output cap, and the shape of `messages`."""
         for message in expect(body, "messages", list) or ():
             if type(message) is not dict:

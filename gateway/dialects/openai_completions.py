@@ -1,10 +1,11 @@
 """`openai.completions`: POST /completions, the older text endpoint, which vLLM and llama.cpp still serve."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from gateway.dialects.openai import OpenAIDialect, common, expect
+from gateway.dialects.openai import NO_PARAMS, OpenAIDialect, common, expect
 from gateway.errors import InvalidRequest
 from gateway.exchange import Request
 
@@ -15,8 +16,9 @@ class Completions(OpenAIDialect):
     """The text-completion dialect."""
 
     name = "openai.completions"
+    cap_field = "max_tokens"
 
-    def decode(self, raw: bytes, body: dict[str, Any]) -> Request:
+    def decode(self, raw: bytes, body: dict[str, Any], params: Mapping[str, str] = NO_PARAMS) -> Request:  # noqa: ARG002
         """Check `model`, `stream`, `n`, the output cap, and that `prompt` is text, tokens, or a list of either."""
         prompt = body.get("prompt")
         if prompt is not None and not isinstance(prompt, str | list):

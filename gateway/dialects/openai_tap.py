@@ -12,7 +12,7 @@ import msgspec
 from gateway import sse
 from gateway.dialects.openai_texts import numbered, said_in_choice
 from gateway.dialects.openai_usage import WireUsage, usage_of, wire_from
-from gateway.errors import UpstreamCut
+from gateway.errors import GatewayError, UpstreamCut
 from gateway.events import Usage
 from gateway.jsonbody import read_lenient
 
@@ -145,6 +145,10 @@ class StreamTap:
         until = max(end, already) if wait else len(buffer)
         self._sent = until - end
         return buffer[already:until]
+
+    def fail(self, error: GatewayError) -> bytes:  # noqa: ARG002
+        """Nothing of its own: the dialect's record."""
+        return b""
 
     def rest(self) -> bytes:
         """At the upstream's end: bytes of an unfinished record that were not sent yet."""

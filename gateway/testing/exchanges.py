@@ -41,6 +41,7 @@ def exchange(
     dialect = _DIALECTS[endpoint]()
     made = Exchange("req-test", endpoint, dialect, dict(headers or {}), started_ms=1_750_000_000_000)
     made.caller = caller()
+    made.wire = dialect.name
     made.request = dialect.decode(msgspec.json.encode(asked), asked)
     return made
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from gateway import Edit, Exchange, Forbidden, Level, Price, QuotaExceeded, Target, hookimpl
+from gateway import Exchange, Forbidden, Level, Price, QuotaExceeded, Target, hookimpl
 from gateway.limits import NO_RETRY, levels, title
 from gateway.money import dollars
 from gateway.money.budgets import Budget, affordable_output, budgets, resets_at, upper_cost
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _DAY_MS = 86_400_000
 _KEPT = 10_000
 _TRIES = 4  # other workers may take what was left between two tries
-_CAP_FIELD = {"chat.completions": "max_completion_tokens", "completions": "max_tokens"}
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -180,14 +179,14 @@ class BudgetLimiter:
     def _cap(self, exchange: Exchange, target: Target) -> tuple[int, bool]:
         """The output tokens of one choice, and whether the cap is ours to lower."""
         request = exchange.request
-        if request is None or exchange.endpoint not in _CAP_FIELD:
+        if request is None or not exchange.dialect.generates:
             return 0, False
         if request.max_output is None:
             return target.max_output or self._config.default_output_cap, True
         return min(request.max_output, target.max_output or request.max_output), False
 
     def _send_cap(self, exchange: Exchange, account: _Account, cap: int) -> None:
-        exchange.edits.append(Edit(_CAP_FIELD[exchange.endpoint], cap))
+        exchange.cap = cap
         account.warning = f"max_tokens={cap}"
         exchange.warnings.append(account.warning)
 

@@ -88,7 +88,7 @@ class TokenLimiter:
     def _estimate(self, exchange: Exchange) -> int:
         tokens = input_tokens(exchange)
         request = exchange.request
-        if request is None or exchange.endpoint == "embeddings":
+        if request is None or not exchange.dialect.generates:
             return tokens
         output = self._config.default_output if request.max_output is None else request.max_output
         return tokens + output * request.choices

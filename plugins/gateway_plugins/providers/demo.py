@@ -61,6 +61,7 @@ class Demo:
 
     name = "demo"
     endpoints = frozenset(PATHS)
+    wires = ("openai.chat",)
     price_book = None
     prices: Mapping[str, PriceEntry] = PRICES
     facts: Mapping[str, Facts] = FACTS
@@ -94,5 +95,5 @@ class Demo:
     def encode(self, exchange: Exchange, target: Target) -> HttpRequest:
         """The request as it came, to the model's port."""
         headers = (("content-type", "application/json"), ("authorization", f"Bearer {self._key}"))
-        url = self._upstream.url + PATHS[exchange.endpoint]
+        url = self._upstream.url + PATHS[exchange.wire_endpoint]
         return HttpRequest(method="POST", url=url, headers=headers, body=outgoing(exchange, target.model))

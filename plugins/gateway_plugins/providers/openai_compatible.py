@@ -45,6 +45,7 @@ class OpenAICompatible:
 
     Config = Options
     endpoints = frozenset(PATHS)
+    wires: tuple[str, ...] = ("openai.chat",)
     name = "openai_compatible"
 
     def __init__(self, config: Options) -> None:
@@ -84,7 +85,7 @@ class OpenAICompatible:
         varying = [("x-request-id", exchange.id)]
         varying.extend((name, value) for name in FORWARDED if (value := exchange.headers.get(name)))
         return HttpRequest(
-            method="POST", url=self._urls[exchange.endpoint], headers=self._headers,
+            method="POST", url=self._urls[exchange.wire_endpoint], headers=self._headers,
             body=self.body(exchange, target), varying=tuple(varying),
         )
 

@@ -9,6 +9,7 @@ vLLM took the `guided_*` parameters away (0.12) and ignores them silently; `guid
 them as its successor, `structured_outputs`, so that older clients keep their constraints.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -41,7 +42,7 @@ class VLLM(openai_compatible.OpenAICompatible):
     def body(self, exchange: Exchange, target: Target) -> bytes:
         """The bytes to send, with older guided decoding parameters under their present name."""
         assert exchange.request is not None
-        given = exchange.request.body
+        given = exchange.request.body if exchange.bridge is None else exchange.bridge.body
         if self.config.guided_decoding == "structured_outputs" and (constraints := _structured(given)):
             if given.get("structured_outputs") is not None:
                 raise InvalidRequest(
@@ -52,7 +53,7 @@ class VLLM(openai_compatible.OpenAICompatible):
         return outgoing(exchange, target.model)
 
 
-def _structured(given: dict[str, Any]) -> dict[str, Any]:
+def _structured(given: Mapping[str, Any]) -> dict[str, Any]:
     if _GUIDED.keys().isdisjoint(given):
         return {}
     return {new: given[old] for old, new in _GUIDED.items() if given.get(old) is not None}

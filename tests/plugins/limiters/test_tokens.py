@@ -12,7 +12,7 @@ from gateway_plugins.limiters.tokens import Config, TokenLimiter
 
 
 def exchange(number: int = 0, *, tokens: int = 100, endpoint: str = "chat.completions", **fields) -> Exchange:
-    made = Exchange(f"req_{number}", endpoint, SimpleNamespace(name="stub"), {}, 0)
+    made = Exchange(f"req_{number}", endpoint, SimpleNamespace(name="stub", generates=endpoint != "embeddings"), {}, 0)
     made.caller = Caller("t1", "k1", levels=(Level("key", "k1", "ci"),))
     made.request = Request(b"{}", {}, "m", **fields)
     made.internal["input_tokens"] = tokens  # as the estimate remembers it

@@ -1,0 +1,31 @@
+"""The table of codecs: which dialects can be translated into one another, and where each is. Loaded when first used."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from types import MappingProxyType
+
+import msgspec
+
+from gateway.codec import Codec
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One dialect: only those of a `family` translate into one another; a target is asked at `endpoint`."""
+
+    family: str
+    endpoint: str
+    home: str
+
+
+CODECS: Mapping[str, Entry] = MappingProxyType({
+    "openai.chat": Entry("conversation", "chat.completions", "gateway.dialects.openai_chat_codec:ChatCodec"),
+})
+
+
+@cache
+def codec(dialect: str) -> Codec:
+    """The codec of a dialect in the table."""
+    module, _, name = CODECS[dialect].home.partition(":")
+    made: Codec = getattr(import_module(module), name)()
+    return made
