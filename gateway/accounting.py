@@ -74,7 +74,8 @@ class Accounting:
         if since is None or target is None:
             return
         usage = _usage(exchange, self.estimator.ratio(exchange.model))
-        cost = cost_nano(target.price, usage) if target.price is not None else 0
+        duration = time.monotonic() - since
+        cost = cost_nano(target.price, usage, exchange.started_ms, duration) if target.price is not None else 0
         exchange.usage = usage
         exchange.cost += cost
         exchange.attempts.append(
@@ -82,7 +83,7 @@ class Accounting:
                 provider=target.provider.name, model=target.model, outcome=exchange.outcome,
                 status=exchange.internal.get("upstream_status", 0),
                 error=exchange.error.code if exchange.error is not None else None,
-                duration=time.monotonic() - since, usage=usage, cost=cost,
+                duration=duration, usage=usage, cost=cost,
             )
         )
         self.estimator.learn(exchange)

@@ -104,17 +104,52 @@ class PluginEntry(_Strict, frozen=True):
 Dollars = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?$", description="A decimal string.")]
 
 
-class PriceEntry(_Strict, frozen=True):
+Day = Annotated[str, Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")]
+
+
+class OtherRates(_Strict, frozen=True, kw_only=True):
+    """Rates that differ from a model's usual ones, in dollars per million tokens; what is not given stays."""
+
+    input: Dollars | None = None
+    output: Dollars | None = None
+    cached_input: Dollars | None = None
+    cache_write: Dollars | None = None
+    cache_write_1h: Dollars | None = None
+    audio_input: Dollars | None = None
+    audio_cached: Dollars | None = None
+    audio_output: Dollars | None = None
+    image_input: Dollars | None = None
+    image_cached: Dollars | None = None
+    image_output: Dollars | None = None
+    reasoning: Annotated[Dollars | None, Meta(description="Reasoning tokens, where they do not cost as output.")] = None
+    per_request: Annotated[Dollars | None, Meta(description="Dollars for each request.")] = None
+    per_search: Annotated[Dollars | None, Meta(description="Dollars for each web search of the provider.")] = None
+
+
+class LongPrompt(OtherRates, frozen=True, kw_only=True):
+    """Rates of the whole request where its prompt has more than `above` tokens."""
+
+    above: Annotated[int, Meta(ge=1)]
+
+
+class PriceEntry(OtherRates, frozen=True, kw_only=True):
     """The price of `provider/model` (a trailing `*` is allowed), in dollars per million tokens.
 
-    `"0"` is free on purpose.
+    `"0"` is free on purpose. Several entries of one model follow each other in time by their `since`.
     """
 
     model: str
     input: Dollars
     output: Dollars
-    cached_input: Dollars | None = None
-    cache_write: Dollars | None = None
+    since: Annotated[Day | None, Meta(description="The day (UTC) from which it holds.")] = None
+    per_hour: Annotated[
+        Dollars | None, Meta(description="Dollars for an hour of the machine: a request pays for its time.")
+    ] = None
+    parallel: Annotated[int, Meta(ge=1, description="Requests that share the machine of `per_hour`.")] = 1
+    tiers: tuple[LongPrompt, ...] = ()
+    variants: Annotated[
+        dict[Literal["batch", "flex", "priority", "fast"], OtherRates], Meta(description="Other service tiers.")
+    ] = {}
 
 
 class Logging(_Strict, frozen=True):

@@ -40,7 +40,9 @@ class Finish(msgspec.Struct, frozen=True, tag=True):
 class Usage(msgspec.Struct, frozen=True, tag=True):
     """Tokens as billed. `input` includes `cached` and `cache_write`; `output` includes `reasoning`.
 
-    `estimated` is true where the provider sent no numbers and the gateway counted.
+    `estimated` is true where the provider sent no numbers and the gateway counted. `special` has what some providers
+    bill at rates of their own, where there was any; `tier` is the service tier that answered (`flex`, `priority`,
+    `batch`), empty for the standard one.
     """
 
     input: int = 0
@@ -50,6 +52,26 @@ class Usage(msgspec.Struct, frozen=True, tag=True):
     reasoning: int = 0
     estimated: bool = False
     record: Record | None = None
+    special: "Special | None" = None
+    tier: str = ""
+
+
+class Special(msgspec.Struct, frozen=True, kw_only=True):
+    """Parts of a `Usage`: each is included in the number that it names.
+
+    `cache_write_1h` is part of `cache_write`; `audio_input` and `image_input` of `input` (with their cached ones);
+    `audio_cached` and `image_cached` of `cached` and of those; `audio_output` and `image_output` of `output`.
+    `searches` counts web searches, which are no tokens.
+    """
+
+    cache_write_1h: int = 0
+    audio_input: int = 0
+    audio_cached: int = 0
+    audio_output: int = 0
+    image_input: int = 0
+    image_cached: int = 0
+    image_output: int = 0
+    searches: int = 0
 
 
 class Opaque(msgspec.Struct, frozen=True, tag=True):

@@ -5,6 +5,7 @@ Values in it (caller, request, target, attempt) are frozen; what they are is sai
 
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -68,13 +69,23 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Price(msgspec.Struct, frozen=True):
-    """Pico-dollars per token, and the version of the table it came from."""
+    """Pico-dollars per token, and the version of the table it came from.
+
+    `units` has rates of their own for parts of the usage, by their names in `events.Special`, and for `reasoning`,
+    `request` (each one) and `second` (of the upstream's time); a part that is not named costs what its whole does.
+    `tiers` are prices that hold for the whole request where its input has more than so many tokens, in rising order;
+    `variants` those of other service tiers; `later` those from a moment on (Unix milliseconds), in rising order.
+    """
 
     input: int
     output: int
     cached: int
     cache_write: int
     version: str
+    units: Mapping[str, int] = MappingProxyType({})
+    tiers: tuple[tuple[int, "Price"], ...] = ()
+    variants: Mapping[str, "Price"] = MappingProxyType({})
+    later: tuple[tuple[int, "Price"], ...] = ()
 
 
 class Target(msgspec.Struct, frozen=True, eq=False):

@@ -1,9 +1,9 @@
 """Writes `gateway/money/prices.json`, the shipped price book, from the genai-prices package.
 
 Run it before a release: `python contrib/prices/build.py [DATE]`. The gateway never imports genai-prices.
-Kept are the standard prices of text tokens on that date. Of prices by the hour the dearest is taken, so that
-nobody is billed too little; of prices by prompt length the first. Models billed by anything else are listed
-without a price: a known name that is unpriced, rather than a wrong figure.
+Kept are the prices per token on that date, by prompt length and service tier, and those announced for later days. Of
+prices by the hour the dearest is taken, so that nobody is billed too little. Models billed by anything else are
+listed without a price: a known name that is unpriced, rather than a wrong figure.
 """
 
 import re
@@ -20,6 +20,18 @@ from genai_prices.data import providers
 
 TARGET = Path(__file__).parents[2] / "gateway" / "money" / "prices.json"
 UNITS = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")
+# Parts of the usage with a rate of their own (`gateway.events.Special`) -> the source's name.
+SPECIAL = {
+    "cache_write_1h": "cache_write_1h_mtok",
+    "audio_input": "input_audio_mtok", "audio_cached": "cache_audio_read_mtok", "audio_output": "output_audio_mtok",
+    "image_input": "input_image_mtok", "image_cached": "cache_image_read_mtok", "image_output": "output_image_mtok",
+    "reasoning": "output_reasoning_mtok",
+}
+SEARCHES = "web_searches_kcount"
+VARIANTS = {
+    "batch": {"processing": "batch"}, "flex": {"service_tier": "flex"}, "priority": {"service_tier": "priority"},
+    "fast": {"service_tier": "fast"},
+}
 
 
 def table(day: date) -> dict[str, Any]:
@@ -40,38 +52,101 @@ def provider(source: types.Provider, day: date) -> dict[str, Any]:
 
 
 def model(source: types.ModelInfo, day: date) -> list[Any]:
-    """`[id, [input, output, cached, cache_write] or null, context length or null, rules]`."""
+    """`[id, price or null, context length or null, rules]`."""
     return [source.id, prices(source, day), source.context_window or None, rules(source.match)]
 
 
-def prices(source: types.ModelInfo, day: date) -> list[int] | None:
-    """Integer pico-dollars per token."""
-    candidates = [c.__dict__ for c in current(source.prices, day)]
-    if any("requests_kcount" in c for c in candidates) or not all("input_mtok" in c for c in candidates):
+def prices(source: types.ModelInfo, day: date) -> Any:
+    """The price that holds on the day, those of other service tiers, and those announced for later days."""
+    now = spec(merged(standard(source, day)))
+    if now is None:
         return None
-    rates = [max(pico(c.get(unit)) for c in candidates) for unit in UNITS]
-    has = [any(c.get(unit) is not None for c in candidates) for unit in UNITS]
-    return [rates[0], rates[1], rates[2] if has[2] else rates[0], rates[3] if has[3] else rates[0]]
+    variants = {}
+    for name, context in VARIANTS.items():
+        holding = (v for v in source.price_variants or () if v.when == context and active(v.constraint, day))
+        found = [variant.prices.__dict__ for variant in holding]
+        if found and (other := spec({**merged(standard(source, day)), **given(found[0])})) is not None and other != now:
+            variants[name] = other
+    later = []
+    for since in sorted({c for c in starts(source) if c > day}):
+        moment = datetime.combine(since, time(0), tzinfo=UTC)
+        if (other := spec(merged(standard(source, since)))) is not None:
+            later.append([int(moment.timestamp() * 1000), other])
+    if variants:
+        now["v"] = variants
+    if later:
+        now["l"] = later
+    return now["r"] if set(now) == {"r"} else now
 
 
-def current(source: Any, day: date) -> list[types.ModelPrice]:
+def spec(price: dict[str, Any]) -> dict[str, Any] | None:
+    """One price: `r` the four usual rates, `u` the others, `t` the same for longer prompts; `None` if not by tokens."""
+    if "requests_kcount" in price or "input_mtok" not in price:
+        return None
+    found = rates(price, 0)
+    steps = sorted({step.start for value in price.values() for step in getattr(value, "tiers", ())})
+    if steps:
+        found["t"] = [[above, rates(price, above + 1)] for above in steps]
+    return found
+
+
+def rates(price: dict[str, Any], tokens: int) -> dict[str, Any]:
+    """The rates for a prompt of so many tokens, as integer pico-dollars."""
+    four = [pico(price.get(unit), tokens) for unit in UNITS]
+    usual = [four[0], four[1], *(four[n] if UNITS[n] in price else four[0] for n in (2, 3))]
+    special = {name: pico(price[unit], tokens) for name, unit in SPECIAL.items() if unit in price}
+    if SEARCHES in price:  # dollars per thousand
+        special["searches"] = pico(price[SEARCHES], tokens) * 1000
+    return {"r": usual, "u": special} if special else {"r": usual}
+
+
+def standard(source: types.ModelInfo, day: date) -> list[types.ModelPrice]:
     """The prices that apply at some hour of the day."""
-    if isinstance(source, types.ModelPrice):
-        return [source]
+    if isinstance(source.prices, types.ModelPrice):
+        return [source.prices]
     found: list[types.ModelPrice] = []
-    noon = datetime.combine(day, time(12), tzinfo=UTC)
-    for entry in reversed(source):
+    for entry in reversed(source.prices):
         if isinstance(entry.constraint, types.TimeOfDateConstraint):
             found.append(entry.prices)
-        elif entry.constraint is None or entry.constraint.active(noon):
+        elif active(entry.constraint, day):
             return [*found, entry.prices]
-    return [*found, source[0].prices]
+    return [*found, source.prices[0].prices]
 
 
-def pico(dollars_per_million: Any) -> int:
+def starts(source: types.ModelInfo) -> list[date]:
+    """The days on which its standard price changes."""
+    if isinstance(source.prices, types.ModelPrice):
+        return []
+    return [e.constraint.start_date for e in source.prices if isinstance(e.constraint, types.StartDateConstraint)]
+
+
+def active(constraint: Any, day: date) -> bool:
+    """Whether a constraint lets a price hold on that day."""
+    return constraint is None or bool(constraint.active(datetime.combine(day, time(12), tzinfo=UTC)))
+
+
+def merged(candidates: list[types.ModelPrice]) -> dict[str, Any]:
+    """The dearest of the prices that hold at some hour."""
+    found: dict[str, Any] = {}
+    for candidate in candidates:
+        for unit, value in given(candidate.__dict__).items():
+            if unit not in found or pico(value, 0) > pico(found[unit], 0):
+                found[unit] = value
+    return found
+
+
+def given(price: dict[str, Any]) -> dict[str, Any]:
+    """The units that have a price."""
+    return {unit: value for unit, value in price.items() if value is not None}
+
+
+def pico(dollars_per_million: Any, tokens: int) -> int:
     """Pico-dollars per token: a million of them is one dollar per million tokens."""
-    base = getattr(dollars_per_million, "base", dollars_per_million)
-    return int((Decimal(base or 0) * 1_000_000).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    value = getattr(dollars_per_million, "base", dollars_per_million)
+    for step in getattr(dollars_per_million, "tiers", ()):
+        if tokens > step.start:
+            value = step.price
+    return int((Decimal(value or 0) * 1_000_000).quantize(Decimal(1), rounding=ROUND_HALF_UP))
 
 
 def rules(clause: Any) -> list[str]:

@@ -15,6 +15,10 @@ from gateway.shared_state import Ask
 
 NO_LIMIT = 1 << 60  # nano-dollars: counted all the same, for a limit that is set later in the month
 
+LONGEST = 600               # seconds of a machine's time that are reserved for one request
+_INPUT_UNITS = frozenset(("cache_write_1h", "audio_input", "audio_cached", "image_input", "image_cached"))
+_OUTPUT_UNITS = frozenset(("audio_output", "image_output", "reasoning"))
+
 _DAY = 86_400.0
 _KEEP_DAILY = 2 * _DAY      # after the last touch; a day is over then
 _KEEP_MONTHLY = 33 * _DAY
@@ -72,8 +76,8 @@ def resets_at(period: Literal["daily", "monthly"], now_ms: int) -> datetime:
 
 
 def upper_cost(price: Price, input_tokens: int, output_tokens: int) -> int:
-    """The most that so many tokens can cost: input at the dearest of its rates."""
-    pico = input_tokens * _dearest_input(price) + output_tokens * price.output
+    """The most that so many tokens can cost: each at the dearest of its rates. `price` comes from `cost.dearest`."""
+    pico = _fixed(price) + input_tokens * _dearest_input(price) + output_tokens * _dearest_output(price)
     return (pico + 500) // 1000
 
 
@@ -81,13 +85,23 @@ def affordable_output(price: Price, input_tokens: int, choices: int, available: 
     """How many output tokens each of `choices` answers may have within `available` nano-dollars; -1: not even none."""
     if upper_cost(price, input_tokens, 0) > available:
         return -1
-    per_token = price.output * choices
+    per_token = _dearest_output(price) * choices
     if per_token == 0:
         return NO_LIMIT
-    left = available * 1000 - input_tokens * _dearest_input(price)
+    left = available * 1000 - _fixed(price) - input_tokens * _dearest_input(price)
     # Half up: a sum that ends in less than half a nano-dollar is rounded down.
     return max(0, left + 499) // per_token
 
 
 def _dearest_input(price: Price) -> int:
-    return max(price.input, price.cached, price.cache_write)
+    special = (rate for unit, rate in price.units.items() if unit in _INPUT_UNITS)
+    return max(price.input, price.cached, price.cache_write, *special)
+
+
+def _dearest_output(price: Price) -> int:
+    return max(price.output, *(rate for unit, rate in price.units.items() if unit in _OUTPUT_UNITS), 0)
+
+
+def _fixed(price: Price) -> int:
+    """What a request costs whatever its tokens, in pico-dollars; of a machine's time, `LONGEST` seconds."""
+    return price.units.get("request", 0) + LONGEST * price.units.get("second", 0)

@@ -1,19 +1,123 @@
-"""What an attempt costs: exact integer arithmetic, rounded half up once."""
+"""What an attempt costs: exact integer arithmetic, rounded half up once.
 
-from gateway.events import Usage
+Which of a model's prices holds (date, service tier, length of the prompt) and what each line of the bill is.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.events import Special, Usage
 from gateway.exchange import Price
 
 MAX_NANO = (1 << 63) - 1  # what a database column holds
 
+_NONE = Special()
+_ALWAYS = frozenset(("reasoning", "request", "second"))  # units that any request has
+# Part -> the wholes that it is taken out of, before the rest is billed at the wholes' own rates.
+_PARTS = (
+    ("audio_cached", "cached", "audio_input"),
+    ("image_cached", "cached", "image_input"),
+    ("cache_write_1h", "cache_write", ""),
+    ("audio_input", "input", ""),
+    ("image_input", "input", ""),
+    ("audio_output", "output", ""),
+    ("image_output", "output", ""),
+)
 
-def cost_nano(price: Price, usage: Usage) -> int:
-    """Nano-dollars for `usage` at `price`: each input token once, at its own rate; never negative."""
-    cached = max(0, usage.cached)
-    written = max(0, usage.cache_write)
-    pico = (
-        max(0, usage.input - cached - written) * price.input
-        + cached * price.cached
-        + written * price.cache_write
-        + max(0, usage.output) * price.output
-    )
+
+class Line(msgspec.Struct, frozen=True, array_like=True):
+    """A line of the bill: `quantity` of `unit` at `rate` pico-dollars each."""
+
+    unit: str
+    quantity: int
+    rate: int
+
+
+def cost_nano(price: Price, usage: Usage, at_ms: int = 0, seconds: float = 0.0) -> int:
+    """Nano-dollars for `usage` at `price`: each token once, at its own rate; never negative.
+
+    `at_ms` is when the exchange began (Unix time), `seconds` how long the upstream worked.
+    """
+    price = effective(price, usage, at_ms)
+    if price.units and (usage.special is not None or not _ALWAYS.isdisjoint(price.units)):
+        pico = sum(line.quantity * line.rate for line in _special(price, usage, seconds))
+    else:
+        cached = max(0, usage.cached)
+        written = max(0, usage.cache_write)
+        pico = (
+            max(0, usage.input - cached - written) * price.input
+            + cached * price.cached
+            + written * price.cache_write
+            + max(0, usage.output) * price.output
+        )
     return min((pico + 500) // 1000, MAX_NANO)
+
+
+def lines(price: Price, usage: Usage, at_ms: int = 0, seconds: float = 0.0) -> tuple[Line, ...]:
+    """The bill line by line, without lines of nothing. Their sum, rounded half up once, is the cost."""
+    found = _special(effective(price, usage, at_ms), usage, seconds)
+    return tuple(line for line in found if line.quantity)
+
+
+def effective(price: Price, usage: Usage, at_ms: int = 0) -> Price:
+    """The one of a model's prices that holds for this usage, begun at this moment."""
+    for since, successor in price.later:
+        if at_ms >= since:
+            price = successor
+    if usage.tier and price.variants:
+        price = price.variants.get(usage.tier, price)
+    for above, longer in reversed(price.tiers):
+        if usage.input > above:
+            return longer
+    return price
+
+
+def dearest(price: Price, tokens: int, tier: str = "", at_ms: int = 0) -> Price:
+    """The price to reserve at: the dearest rates that a request of at most so many input tokens may meet.
+
+    `tier` is the service tier that was asked for: the provider may give the standard one instead, never a dearer one.
+    """
+    found = [effective(price, Usage(input=n, tier=name), at_ms) for n in (0, tokens) for name in {"", tier}]
+    units: dict[str, int] = {}
+    for each in found:
+        for name, rate in each.units.items():
+            units[name] = max(rate, units.get(name, 0))
+    return Price(
+        max(each.input for each in found), max(each.output for each in found), max(each.cached for each in found),
+        max(each.cache_write for each in found), found[0].version, units=units,
+    )
+
+
+def _special(price: Price, usage: Usage, seconds: float) -> list[Line]:
+    """The lines of a price that has rates of its own for parts of the usage."""
+    rates: Mapping[str, int] = price.units
+    parts = usage.special or _NONE
+    cached, written = max(0, usage.cached), max(0, usage.cache_write)
+    left = {
+        "input": max(0, usage.input - cached - written), "cached": cached, "cache_write": written,
+        "output": max(0, usage.output), "reasoning": max(0, usage.reasoning),
+    }
+    found = []
+    taken: dict[str, int] = {}
+    for name, whole, sibling in _PARTS:
+        count = min(max(0, getattr(parts, name)) - taken.get(name, 0), left[whole])
+        if sibling:  # cached sound is cached, and is no longer part of the sound that is billed as read
+            taken[sibling] = taken.get(sibling, 0) + max(0, getattr(parts, name))
+        if name in rates and count > 0:
+            left[whole] -= count
+            found.append(Line(name, count, rates[name]))
+    if "reasoning" in rates:
+        count = min(left["reasoning"], left["output"])
+        left["output"] -= count
+        found.append(Line("reasoning", count, rates["reasoning"]))
+    found += (
+        Line("input", left["input"], price.input), Line("cached", left["cached"], price.cached),
+        Line("cache_write", left["cache_write"], price.cache_write), Line("output", left["output"], price.output),
+    )
+    for name, count in (("searches", parts.searches), ("request", 1)):
+        if name in rates:
+            found.append(Line(name, max(0, count), rates[name]))
+    if "second" in rates:  # by the millisecond, so that the sum stays whole numbers
+        found.append(Line("millisecond", max(0, round(seconds * 1000)), rates["second"] // 1000))
+    return found

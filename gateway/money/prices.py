@@ -5,11 +5,9 @@ declares, and the table that ships with the release (`prices.json`, written by `
 Nothing is fetched. Prices are integer pico-dollars per token: one dollar per million tokens is 1,000,000.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, Self
@@ -17,6 +15,7 @@ from typing import Protocol, Self
 import msgspec
 
 from gateway.exchange import Price
+from gateway.money.tariffs import Rates, Rates4, Spec, dated_price, shipped_price, stated_price
 
 _COMPACT_DATE = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=$|[-:@])")
 _REMEMBERED = 4096
@@ -29,26 +28,6 @@ class ModelFacts(msgspec.Struct, frozen=True):
     max_output: int | None = None
 
 
-class Rates(Protocol):
-    """Dollars per million tokens as decimal strings: `config.PriceEntry`, or what a provider declares."""
-
-    @property
-    def input(self) -> str:
-        """Plain input tokens."""
-
-    @property
-    def output(self) -> str:
-        """Output tokens, reasoning included."""
-
-    @property
-    def cached_input(self) -> str | None:
-        """Input tokens read from a cache; as `input` where not given."""
-
-    @property
-    def cache_write(self) -> str | None:
-        """Input tokens written to a cache; as `input` where not given."""
-
-
 class NamedRates(Rates, Protocol):
     """Rates for `provider/model`, as in the configuration."""
 
@@ -56,12 +35,16 @@ class NamedRates(Rates, Protocol):
     def model(self) -> str:
         """`provider/model`; a trailing `*` stands for any rest."""
 
+    @property
+    def since(self) -> str | None:
+        """The day (UTC) from which it holds."""
+
 
 class PriceBook:
     """Finds prices. Immutable: a reload builds a new one."""
 
     def __init__(self, overrides: Iterable[NamedRates] = (), *, shipped: bytes | None = None) -> None:
-        self._overrides = _Layer((entry.model, _price(entry, "config", entry.model)) for entry in overrides)
+        self._overrides = _Layer(_stated(overrides))
         self._declared: dict[str, _Layer] = {}
         self._shipped = msgspec.json.decode(_shipped() if shipped is None else shipped, type=_Book)
         self._tables: dict[str, _Table] = {}
@@ -74,7 +57,7 @@ class PriceBook:
 
     def with_declared(self, provider: str, declared: Mapping[str, Rates]) -> Self:
         """A book that also knows the prices which the plugin of `provider` declares for its models."""
-        prices = ((f"{provider}/{name}", _price(rates, "declared", name)) for name, rates in declared.items())
+        prices = ((f"{provider}/{name}", stated_price(rates, "declared", name)) for name, rates in declared.items())
         book = copy(self)
         book._declared = {**self._declared, provider: _Layer(prices)}
         book._found = {}
@@ -108,8 +91,7 @@ class PriceBook:
         row = self._row(kind, model)
         if row is None or row.rates is None:
             return None
-        into, out, cached, written = row.rates
-        return Price(input=into, output=out, cached=cached, cache_write=written, version=self.version)
+        return shipped_price(row.rates, self.version)
 
     def _row(self, kind: str | None, model: str) -> "_Row | None":
         name = model.lower()
@@ -150,10 +132,10 @@ class _Layer:
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True):
-    """A model of the shipped table. `rates`: input, output, cached, cache write."""
+    """A model of the shipped table."""
 
     id: str
-    rates: tuple[int, int, int, int] | None
+    rates: Rates4 | Spec | None
     context: int | None
     rules: list[str]
 
@@ -206,6 +188,14 @@ class _Book(msgspec.Struct, frozen=True):
     providers: dict[str, msgspec.Raw]
 
 
+def _stated(entries: Iterable[NamedRates]) -> Iterable[tuple[str, Price]]:
+    """The configuration's prices; several entries of one model follow each other in time."""
+    of_model: dict[str, list[tuple[str | None, Rates]]] = {}
+    for entry in entries:
+        of_model.setdefault(entry.model, []).append((entry.since, entry))
+    return ((name, dated_price(dated, "config", name)) for name, dated in of_model.items())
+
+
 def _shipped() -> bytes:
     return Path(__file__).with_name("prices.json").read_bytes()
 
@@ -218,19 +208,3 @@ def _matches(how: str, what: str, name: str) -> bool:
     if how == "*":
         return what in name
     return re.search(what, name) is not None
-
-
-def _price(rates: Rates, source: str, name: str) -> Price:
-    into = _pico(rates.input, name)
-    out = _pico(rates.output, name)
-    cached = into if rates.cached_input is None else _pico(rates.cached_input, name)
-    written = into if rates.cache_write is None else _pico(rates.cache_write, name)
-    mark = hashlib.sha256(f"{into} {out} {cached} {written}".encode()).hexdigest()[:8]
-    return Price(input=into, output=out, cached=cached, cache_write=written, version=f"{source}-{mark}")
-
-
-def _pico(text: str, name: str) -> int:
-    value = Decimal(text) * 1_000_000
-    if value < 0 or value != int(value):
-        raise ValueError(f"price of {name}: {text!r} is negative or has more than six decimals")
-    return int(value)

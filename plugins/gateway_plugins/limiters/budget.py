@@ -19,6 +19,7 @@ from gateway import Exchange, Forbidden, Level, Price, QuotaExceeded, Target, ho
 from gateway.limits import NO_RETRY, levels, title
 from gateway.money import dollars
 from gateway.money.budgets import Budget, affordable_output, budgets, resets_at, upper_cost
+from gateway.money.cost import dearest
 from gateway.money.estimate import input_upper
 from gateway.shared_state import Granted, Refused, Standing
 
@@ -75,7 +76,7 @@ class BudgetLimiter:
             return
         account = self._account(exchange)
         if target.price is not None:
-            await self._reserve(exchange, target, target.price, account)
+            await self._reserve(exchange, target, _highest(exchange, target.price), account)
         elif self._config.unpriced == "refuse":
             raise Forbidden(
                 f"The model {target.model} has no known price, and this key or its tenant has a cost limit.",
@@ -110,6 +111,7 @@ class BudgetLimiter:
         price, known = target.price, {"plugin": self.name, "target": f"{target.provider.name}/{target.model}"}
         if price is None:
             return [{**known, "limit": "price", "would": "refuse" if self._config.unpriced == "refuse" else "pass"}]
+        price = _highest(exchange, price)
         choices, tokens = exchange.request.choices if exchange.request else 1, input_upper(exchange)
         cap, ours = self._cap(exchange, target)
         standings = await self._state.peek([budget.ask(0) for budget in found])
@@ -223,3 +225,11 @@ def _left(account: _Account, outcome: Granted | Refused) -> int:
         for budget, standing in zip(account.budgets, outcome.standings, strict=True)
         if budget.limit is not None
     )
+
+
+def _highest(exchange: Exchange, price: Price) -> Price:
+    """The dearest rates that this request may meet: of the service tier that it asks for, at its length."""
+    if not (price.variants or price.tiers or price.later):
+        return price
+    asked = exchange.request.body.get("service_tier") if exchange.request else None
+    return dearest(price, input_upper(exchange), asked if isinstance(asked, str) else "", exchange.started_ms)
