@@ -52,6 +52,7 @@ class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: WireUsage | None = None
     error: msgspec.Raw = msgspec.Raw()
+    service_tier: msgspec.Raw = msgspec.Raw()
 
     @property
     def of_usage(self) -> bool:
@@ -227,7 +228,7 @@ class StreamTap:
             if delta.tool_calls or delta.reasoning or delta.reasoning_content or delta.refusal or delta.function_call:
                 self.text_bytes += _more(delta)
         if chunk.usage is not None:
-            self.usage = usage_of(chunk.usage) or self.usage
+            self.usage = usage_of(chunk.usage, bytes(chunk.service_tier)) or self.usage
         if chunk.error and chunk.failed:
             self._erred = True
             self.error = _error_text(bytes(chunk.error))
@@ -304,6 +305,7 @@ def _chunk_of(tree: dict[str, Any]) -> _Chunk:
             if type(choice) is dict
         ],
         usage=wire_from(tree.get("usage")),
+        service_tier=msgspec.Raw(msgspec.json.encode(tree.get("service_tier"))),
         error=msgspec.Raw(msgspec.json.encode(error) if error else b""),
     )
 

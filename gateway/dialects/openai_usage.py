@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.events import Usage
+from gateway.events import Special, Usage
 
 _LARGEST = 1 << 53
 
@@ -18,6 +18,7 @@ class _Details(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class WireUsage(msgspec.Struct, gc=False):
@@ -33,16 +34,20 @@ class WireUsage(msgspec.Struct, gc=False):
 
 
 _NOTHING = _Details()
+_TIERS = {b'"flex"': "flex", b'"priority"': "priority", b'"fast"': "fast", b'"batch"': "batch"}
 
 
-def usage_of(wire: WireUsage) -> Usage | None:
-    """The billed tokens, or `None` where the object has none or impossible ones (missing is not zero)."""
+def usage_of(wire: WireUsage, service_tier: bytes = b"") -> Usage | None:
+    """The billed tokens, or `None` where the object has none or impossible ones (missing is not zero).
+
+    `service_tier` is the reply's field of that name, as JSON.
+    """
     if wire.prompt_tokens is None and wire.completion_tokens is None:
         return None
     read = wire.prompt_tokens or 0
     written = wire.completion_tokens or 0
-    details = wire.prompt_tokens_details or _NOTHING
-    reasoning = (wire.completion_tokens_details or _NOTHING).reasoning_tokens or 0
+    details, said = wire.prompt_tokens_details or _NOTHING, wire.completion_tokens_details or _NOTHING
+    reasoning = said.reasoning_tokens or 0
     cached = details.cached_tokens or wire.prompt_cache_hit_tokens or wire.cached_tokens or 0
     stored = details.cache_write_tokens or 0
     hidden = (wire.total_tokens or 0) - read - written
@@ -55,6 +60,8 @@ def usage_of(wire: WireUsage) -> Usage | None:
     return Usage(
         input=read, output=written, cached=cached, cache_write=min(stored, read - cached),
         reasoning=min(reasoning, written),
+        special=_sound(details.audio_tokens or 0, said.audio_tokens or 0, read, written),
+        tier=_TIERS.get(service_tier, ""),
     )
 
 
@@ -66,15 +73,25 @@ def wire_from(value: Any) -> WireUsage | None:  # noqa: ANN401 - whatever stands
 def reported(body: bytes) -> Usage | None:
     """The usage of an unstreamed reply. Raises `msgspec.DecodeError` or `UnicodeDecodeError` for what is no JSON."""
     try:
-        wire = _replies.decode(body).usage
+        reply = _replies.decode(body)
+        wire, tier = reply.usage, bytes(reply.service_tier)
     except msgspec.ValidationError:
         tree = msgspec.json.decode(body)
-        wire = wire_from(tree.get("usage")) if type(tree) is dict else None
-    return usage_of(wire) if wire is not None else None
+        known = tree if type(tree) is dict else {}
+        wire, tier = wire_from(known.get("usage")), msgspec.json.encode(known.get("service_tier"))
+    return usage_of(wire, tier) if wire is not None else None
+
+
+def _sound(heard: int, spoken: int, read: int, written: int) -> Special | None:
+    """Tokens of sound, which have prices of their own."""
+    if heard <= 0 and spoken <= 0:
+        return None
+    return Special(audio_input=min(max(0, heard), read), audio_output=min(max(0, spoken), written))
 
 
 class _Reply(msgspec.Struct):
     usage: WireUsage | None = None
+    service_tier: msgspec.Raw = msgspec.Raw()
 
 
 _replies = msgspec.json.Decoder(_Reply)

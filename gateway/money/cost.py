@@ -3,26 +3,18 @@
 Which of a model's prices holds (date, service tier, length of the prompt) and what each line of the bill is.
 """
 
-from collections.abc import Mapping
-
 import msgspec
 
-from gateway.events import Special, Usage
+from gateway.events import Usage
 from gateway.exchange import Price
 
 MAX_NANO = (1 << 63) - 1  # what a database column holds
 
-_NONE = Special()
 _ALWAYS = frozenset(("reasoning", "request", "second"))  # units that any request has
-# Part -> the wholes that it is taken out of, before the rest is billed at the wholes' own rates.
+# Part -> the whole that it is taken out of, before the rest is billed at the whole's own rate.
 _PARTS = (
-    ("audio_cached", "cached", "audio_input"),
-    ("image_cached", "cached", "image_input"),
-    ("cache_write_1h", "cache_write", ""),
-    ("audio_input", "input", ""),
-    ("image_input", "input", ""),
-    ("audio_output", "output", ""),
-    ("image_output", "output", ""),
+    ("audio_cached", "cached"), ("image_cached", "cached"), ("cache_write_1h", "cache_write"), ("audio_input", "input"),
+    ("image_input", "input"), ("audio_output", "output"), ("image_output", "output"),
 )
 
 
@@ -41,7 +33,7 @@ def cost_nano(price: Price, usage: Usage, at_ms: int = 0, seconds: float = 0.0) 
     """
     price = effective(price, usage, at_ms)
     if price.units and (usage.special is not None or not _ALWAYS.isdisjoint(price.units)):
-        pico = sum(line.quantity * line.rate for line in _special(price, usage, seconds))
+        pico = sum([quantity * rate for _, quantity, rate in _special(price, usage, seconds)])
     else:
         cached = max(0, usage.cached)
         written = max(0, usage.cache_write)
@@ -57,7 +49,7 @@ def cost_nano(price: Price, usage: Usage, at_ms: int = 0, seconds: float = 0.0) 
 def lines(price: Price, usage: Usage, at_ms: int = 0, seconds: float = 0.0) -> tuple[Line, ...]:
     """The bill line by line, without lines of nothing. Their sum, rounded half up once, is the cost."""
     found = _special(effective(price, usage, at_ms), usage, seconds)
-    return tuple(line for line in found if line.quantity)
+    return tuple(Line(unit, quantity, rate) for unit, quantity, rate in found if quantity)
 
 
 def effective(price: Price, usage: Usage, at_ms: int = 0) -> Price:
@@ -89,35 +81,32 @@ def dearest(price: Price, tokens: int, tier: str = "", at_ms: int = 0) -> Price:
     )
 
 
-def _special(price: Price, usage: Usage, seconds: float) -> list[Line]:
-    """The lines of a price that has rates of its own for parts of the usage."""
-    rates: Mapping[str, int] = price.units
-    parts = usage.special or _NONE
-    cached, written = max(0, usage.cached), max(0, usage.cache_write)
-    left = {
-        "input": max(0, usage.input - cached - written), "cached": cached, "cache_write": written,
-        "output": max(0, usage.output), "reasoning": max(0, usage.reasoning),
-    }
-    found = []
-    taken: dict[str, int] = {}
-    for name, whole, sibling in _PARTS:
-        count = min(max(0, getattr(parts, name)) - taken.get(name, 0), left[whole])
-        if sibling:  # cached sound is cached, and is no longer part of the sound that is billed as read
-            taken[sibling] = taken.get(sibling, 0) + max(0, getattr(parts, name))
-        if name in rates and count > 0:
-            left[whole] -= count
-            found.append(Line(name, count, rates[name]))
+def _special(price: Price, usage: Usage, seconds: float) -> list[tuple[str, int, int]]:
+    """Unit, quantity and rate of each line of a price that has rates of its own for parts of the usage."""
+    rates = price.units
+    read, cached, written, said = usage.input, max(0, usage.cached), max(0, usage.cache_write), max(0, usage.output)
+    left = {"input": max(0, read - cached - written), "cached": cached, "cache_write": written, "output": said}
+    found: list[tuple[str, int, int]] = []
+    if (parts := usage.special) is not None:
+        taken = {"audio_input": max(0, parts.audio_cached), "image_input": max(0, parts.image_cached)}
+        for name, whole in _PARTS:
+            # Cached sound is cached, and no longer part of the sound that is billed as read.
+            count = min(getattr(parts, name) - taken.get(name, 0), left[whole])
+            if count > 0 and name in rates:
+                left[whole] -= count
+                found.append((name, count, rates[name]))
+        if "searches" in rates:
+            found.append(("searches", max(0, parts.searches), rates["searches"]))
     if "reasoning" in rates:
-        count = min(left["reasoning"], left["output"])
+        count = min(max(0, usage.reasoning), left["output"])
         left["output"] -= count
-        found.append(Line("reasoning", count, rates["reasoning"]))
-    found += (
-        Line("input", left["input"], price.input), Line("cached", left["cached"], price.cached),
-        Line("cache_write", left["cache_write"], price.cache_write), Line("output", left["output"], price.output),
-    )
-    for name, count in (("searches", parts.searches), ("request", 1)):
-        if name in rates:
-            found.append(Line(name, max(0, count), rates[name]))
+        found.append(("reasoning", count, rates["reasoning"]))
+    if "request" in rates:
+        found.append(("request", 1, rates["request"]))
     if "second" in rates:  # by the millisecond, so that the sum stays whole numbers
-        found.append(Line("millisecond", max(0, round(seconds * 1000)), rates["second"] // 1000))
+        found.append(("millisecond", max(0, round(seconds * 1000)), rates["second"] // 1000))
+    found += (
+        ("input", left["input"], price.input), ("cached", left["cached"], price.cached),
+        ("cache_write", left["cache_write"], price.cache_write), ("output", left["output"], price.output),
+    )
     return found

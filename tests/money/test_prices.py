@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config import PriceEntry
-from gateway.events import Usage
+from gateway.events import Special, Usage
 from gateway.exchange import Price
 from gateway.money.cost import cost_nano
 from gateway.money.prices import PriceBook
@@ -166,23 +166,57 @@ def _names(clause, types):
     return []
 
 
-@settings(max_examples=300, deadline=None)
+_PARTS = {  # of `Special`: the source's price, its names of the tokens, and the plain count that includes them
+    "cache_write_1h": ("cache_write_1h_mtok", ("cache_write_1h_tokens",), "written"),
+    "audio_input": ("input_audio_mtok", ("input_audio_tokens",), "plain"),
+    "audio_output": ("output_audio_mtok", ("output_audio_tokens",), "output"),
+    "image_input": ("input_image_mtok", ("input_image_tokens",), "plain"),
+    "image_output": ("output_image_mtok", ("output_image_tokens",), "output"),
+}
+_TIERS = {"": {}, "batch": {"processing": "batch"}, "flex": {"service_tier": "flex"}, "priority": {"service_tier": "priority"}}
+
+
+@settings(max_examples=400, deadline=None)
 @given(data=st.data())
 def test_cost_agrees_with_the_source_to_the_nano_dollar(data):
-    """Within half a nano-dollar of genai-prices, for tokens below the first step of prices by length."""
+    """Within half a nano-dollar of genai-prices, for long prompts, service tiers and every kind of token."""
     types = pytest.importorskip("genai_prices.types")
-    provider, model, rates = data.draw(st.sampled_from(_comparable()))
-    cached = data.draw(st.integers(0, 9_000)) if rates.__dict__.get("cache_read_mtok") is not None else 0
-    written = data.draw(st.integers(0, 9_000)) if rates.__dict__.get("cache_write_mtok") is not None else 0
-    plain = data.draw(st.integers(0, 9_000))
-    output = data.draw(st.integers(0, 100_000))
-    usage = {"input_tokens": plain + cached + written, "output_tokens": output}
-    usage |= {"cache_read_tokens": cached} if cached else {}
-    usage |= {"cache_write_tokens": written} if written else {}
+    provider, model, _ = data.draw(st.sampled_from(_comparable()))
+    tier = data.draw(st.sampled_from([""] + [name for name in _TIERS if name in BOOK.find("p", model.id, provider.id).variants]))
+    rates = model.get_prices(_noon(), _TIERS[tier])
+    has = {unit for unit, value in rates.__dict__.items() if value is not None}
+    big = data.draw(st.sampled_from([9_000, 400_000]))
+    counts = {
+        "plain": data.draw(st.integers(0, big)), "output": data.draw(st.integers(0, 100_000)),
+        "cached": data.draw(st.integers(0, big)) if "cache_read_mtok" in has else 0,
+        "written": data.draw(st.integers(0, big)) if "cache_write_mtok" in has else 0,
+    }
+    parts = {
+        name: data.draw(st.integers(0, counts[whole]), label=name)
+        for name, (unit, _, whole) in _PARTS.items() if unit in has and data.draw(st.booleans())
+    }
+    if "audio_input" in parts and "image_input" in parts:
+        parts["image_input"] = min(parts["image_input"], counts["plain"] - parts["audio_input"])
+    if "audio_output" in parts and "image_output" in parts:
+        parts["image_output"] = min(parts["image_output"], counts["output"] - parts["audio_output"])
+    read = counts["plain"] + counts["cached"] + counts["written"]
+    usage = {"input_tokens": read, "output_tokens": counts["output"]}
+    usage |= {"cache_read_tokens": counts["cached"]} if counts["cached"] else {}
+    usage |= {"cache_write_tokens": counts["written"]} if counts["written"] else {}
+    usage |= {theirs: parts[name] for name, (_, names, _) in _PARTS.items() for theirs in names if parts.get(name)}
     theirs = rates.calc_price(types.Usage(**usage))["total_price"]
-    price = BOOK.find("p", model.id, provider.id)
-    ours = cost_nano(price, Usage(input=plain + cached + written, cached=cached, cache_write=written, output=output))
-    assert abs(Decimal(ours) - theirs * 1_000_000_000) <= Decimal("0.5")
+    ours = cost_nano(
+        BOOK.find("p", model.id, provider.id),
+        Usage(
+            input=read, cached=counts["cached"], cache_write=counts["written"], output=counts["output"], tier=tier,
+            special=Special(**parts) if parts else None,
+        ),
+    )
+    assert abs(Decimal(ours) - theirs * 1_000_000_000) <= Decimal("0.5"), (provider.id, model.id, usage)
+
+
+def _noon():
+    return datetime.combine(date.fromisoformat(_day()), datetime.min.time(), tzinfo=UTC).replace(hour=12)
 
 
 @cache
@@ -195,8 +229,8 @@ def _comparable():
 
 def _exact(rates):
     """Prices that are whole pico-dollars; the others are artefacts of floating point in the source."""
-    values = (rates.__dict__.get(k) for k in ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok"))
-    return all((getattr(v, "base", v) * 1_000_000) % 1 == 0 for v in values if v is not None)
+    values = [v for k, v in rates.__dict__.items() if k.endswith("_mtok") and v is not None]
+    return all((getattr(v, "base", v) * 1_000_000) % 1 == 0 for v in values)
 
 
 def test_a_price_is_a_plain_value():
