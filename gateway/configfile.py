@@ -5,6 +5,7 @@ The schema is `config.py`; YAML is read in `yamltree.py`; the options of plugins
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path as FilePath
 from typing import TypeVar
 
@@ -168,7 +169,7 @@ class _Reading:
         self._unique("provider", [((*path, "name"), entry.name) for path, entry in providers])
         self._unique("model", list(_model_names(models)))
         self._unique("plugin", [((*path, "name"), entry.name or entry.use) for path, entry in plugins])
-        self._unique("price for", [((*path, "model"), entry.model) for path, entry in prices])
+        self._unique("price for", [((*path, "model"), _priced(entry)) for path, entry in prices])
         # Also entries with other mistakes count as known: one mistake, one message.
         known = [str(item["name"]) for item in self._raw("providers") if isinstance(item, dict) and "name" in item]
         for path, model in models:
@@ -176,6 +177,8 @@ class _Reading:
         for path, price in prices:
             self._leads_to((*path, "model"), price.model, known)
             self._star((*path, "model"), price.model)
+            if price.since is not None and not _is_day(price.since):
+                self._report((*path, "since"), f"there is no day `{price.since}`")
 
     def _model(self, path: Path, model: ModelEntry, known: Sequence[str]) -> None:
         self._star((*path, "name"), model.name)
@@ -212,6 +215,19 @@ class _Reading:
         for step in path[:2]:
             around = around[step]
         self.problems.append(self._lines.problem(path, hide(text, around)))
+
+
+def _priced(entry: PriceEntry) -> str:
+    """What a price is for: prices of one model may follow each other in time."""
+    return entry.model if entry.since is None else f"{entry.model} from {entry.since} on"
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _model_names(models: Entries[ModelEntry]) -> Iterator[tuple[Path, str]]:

@@ -234,3 +234,18 @@ def test_any_tree_gives_a_configuration_or_problems(value):
     inspected = inspect(msgspec.json.encode(value), "c.yaml", {})
     assert (inspected.config is None) == bool(inspected.problems)
     assert all(problem.path.startswith("$") for problem in inspected.problems)
+
+
+def test_prices_of_one_model_may_follow_each_other_in_time_on_days_that_exist():
+    text = """\
+providers: [{name: p, use: provider.vllm, with: {base_url: "http://127.0.0.1:1/v1"}}]
+prices:
+  - {model: p/m, input: "1", output: "1"}
+  - {model: p/m, input: "1", output: "1", since: "2026-07-01"}
+  - {model: p/m, input: "1", output: "1", since: "2026-02-30"}
+  - {model: p/m, input: "1", output: "1", since: "2026-07-01"}
+"""
+    assert problems(text) == [
+        "c.yaml:6: $.prices[3].model: the price for `p/m from 2026-07-01 on` is there twice, first on line 4",
+        "c.yaml:5: $.prices[2].since: there is no day `2026-02-30`",
+    ]

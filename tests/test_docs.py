@@ -11,7 +11,7 @@ import click
 import pytest
 import yaml
 
-from gateway import Exchange, GatewayError, Level
+from gateway import Exchange, GatewayError, Level, Price
 from gateway.cli import cli
 from gateway.configfile import inspect
 from gateway.dispatch import HOOKS
@@ -217,7 +217,7 @@ async def refusal(plugin: str, limits: dict[str, int]) -> GatewayError:
         one.id, one.caller = f"req-{number}", caller(**limits)
         try:
             if plugin == "limiter.budget":
-                price = types.SimpleNamespace(input=10**6, output=10**6, cached=0, cache_write=0, version="")
+                price = Price(10**6, 10**6, 0, 0, "")
                 target = types.SimpleNamespace(free=False, price=price, max_output=None, model="m")
                 await limiter.before_attempt(one, target)
             else:
