@@ -246,6 +246,6 @@ prices:
   - {model: p/m, input: "1", output: "1", since: "2026-07-01"}
 """
     assert problems(text) == [
-        "c.yaml:6: $.prices[3].model: the price for `p/m from 2026-07-01 on` is there twice, first on line 4",
         "c.yaml:5: $.prices[2].since: there is no day `2026-02-30`",
+        "c.yaml:6: $.prices[3].model: the price for `p/m from 2026-07-01 on` is there twice, first on line 4",
     ]
