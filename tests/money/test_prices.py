@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from gateway.config import PriceEntry
@@ -204,7 +204,10 @@ def test_cost_agrees_with_the_source_to_the_nano_dollar(data):
     usage |= {"cache_read_tokens": counts["cached"]} if counts["cached"] else {}
     usage |= {"cache_write_tokens": counts["written"]} if counts["written"] else {}
     usage |= {theirs: parts[name] for name, (_, names, _) in _PARTS.items() for theirs in names if parts.get(name)}
-    theirs = rates.calc_price(types.Usage(**usage))["total_price"]
+    try:
+        theirs = rates.calc_price(types.Usage(**usage))["total_price"]
+    except ValueError:  # the source has no rule for these kinds of tokens together
+        reject()
     ours = cost_nano(
         BOOK.find("p", model.id, provider.id),
         Usage(
