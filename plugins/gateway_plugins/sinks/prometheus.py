@@ -25,9 +25,7 @@ class PrometheusSink:
 
     def __init__(self) -> None:
         # Looking a child up by labels costs more than counting: the few combinations are kept.
-        self._requests: dict[tuple[str, str, str, int], Counter] = {}
         self._targets: dict[tuple[str, str, str], _Target] = {}
-        self._costs: dict[tuple[str, str, str], Counter] = {}
         self._attempts: dict[tuple[str, str], Counter] = {}
 
     @hookimpl
@@ -38,55 +36,28 @@ class PrometheusSink:
     @hookimpl
     async def on_usage(self, exchange: Exchange) -> None:
         """Count one exchange."""
-        provider = exchange.target.provider.name if exchange.target else "none"
-        endpoint, model = exchange.endpoint, exchange.model
-        self._request(endpoint, model, provider, exchange)
-        target = self._targets.get((endpoint, model, provider))
+        labels = (exchange.endpoint, exchange.model, exchange.target.provider.name if exchange.target else "none")
+        target = self._targets.get(labels)
         if target is None:
-            target = self._targets[endpoint, model, provider] = _Target(self._metrics, endpoint, model, provider)
-        finished = exchange.started if exchange.finished is None else exchange.finished
-        target.latency.observe(finished - exchange.started)
-        if exchange.first_byte is not None:
-            target.first_byte.observe(exchange.first_byte - exchange.started)
+            target = self._targets[labels] = _Target(self._metrics, *labels)
+        target.count(exchange)
         if exchange.attempts:
             self._metrics.overhead.observe(exchange.overhead)
-            self._spent(exchange, target, model, provider)
-        for rule, action in exchange.internal.get("triggered", ()):
-            self._metrics.guardrail_triggers.labels(rule, action).inc()
+            self._tried(exchange)
+            target.spent(exchange)
+        if "triggered" in exchange.internal:
+            for rule, action in exchange.internal["triggered"]:
+                self._metrics.guardrail_triggers.labels(rule, action).inc()
         if exchange.error is not None:
             self._error(exchange)
 
-    def _request(self, endpoint: str, model: str, provider: str, exchange: Exchange) -> None:
-        key = (endpoint, model, provider, exchange.http_status)
-        counter = self._requests.get(key)
-        if counter is None:
-            status = str(exchange.http_status or exchange.outcome)
-            counter = self._metrics.requests.labels(endpoint, model, provider, status)
-            if exchange.http_status:
-                self._requests[key] = counter
-        counter.inc()
-
-    def _spent(self, exchange: Exchange, target: "_Target", model: str, provider: str) -> None:
+    def _tried(self, exchange: Exchange) -> None:
         for attempt in exchange.attempts:
             tried = (attempt.provider, attempt.outcome)
             counter = self._attempts.get(tried)
             if counter is None:
                 counter = self._attempts[tried] = self._metrics.attempts.labels(*tried)
             counter.inc()
-        if exchange.usage is not None:
-            target.count(exchange.usage)
-        if exchange.cost:
-            self._cost(exchange, model, provider)
-        elif exchange.target is not None and exchange.target.price is None and not exchange.target.free:
-            self._metrics.unpriced.labels(model, provider).inc()
-
-    def _cost(self, exchange: Exchange, model: str, provider: str) -> None:
-        tenant = self._metrics.tenant(exchange.caller.tenant) if exchange.caller else ""
-        key = (model, provider, tenant)
-        counter = self._costs.get(key)
-        if counter is None:
-            counter = self._costs[key] = self._metrics.cost.labels(*key)
-        counter.inc(exchange.cost / 1e9)
 
     def _error(self, exchange: Exchange) -> None:
         error = exchange.error
@@ -99,11 +70,42 @@ class _Target:
     """The counters of one endpoint, model and provider."""
 
     def __init__(self, metrics: "Metrics", endpoint: str, model: str, provider: str) -> None:
-        self.latency: Histogram = metrics.latency.labels(endpoint, model, provider)
-        self.first_byte: Histogram = metrics.first_byte.labels(endpoint, model, provider)
+        self._metrics = metrics
+        self._labels = (endpoint, model, provider)
+        self._latency: Histogram = metrics.latency.labels(*self._labels)
+        self._first_byte: Histogram = metrics.first_byte.labels(*self._labels)
+        self._requests: dict[int, Counter] = {}
+        self._costs: dict[str, Counter] = {}
         self._tokens: dict[str, Counter] = {kind: metrics.tokens.labels(kind, model, provider) for kind in _KINDS}
 
-    def count(self, usage: Usage) -> None:
+    def count(self, exchange: Exchange) -> None:
+        """That there was one, and how long it took."""
+        status, started = exchange.http_status, exchange.started
+        counter = self._requests.get(status)
+        if counter is None:
+            counter = self._metrics.requests.labels(*self._labels, str(status or exchange.outcome))
+            if status:
+                self._requests[status] = counter
+        counter.inc()
+        self._latency.observe(0.0 if exchange.finished is None else exchange.finished - started)
+        if exchange.first_byte is not None:
+            self._first_byte.observe(exchange.first_byte - started)
+
+    def spent(self, exchange: Exchange) -> None:
+        """Its tokens and its cost."""
+        if exchange.usage is not None:
+            self._used(exchange.usage)
+        _, model, provider = self._labels
+        if exchange.cost:
+            tenant = self._metrics.tenant(exchange.caller.tenant) if exchange.caller else ""
+            counter = self._costs.get(tenant)
+            if counter is None:
+                counter = self._costs[tenant] = self._metrics.cost.labels(model, provider, tenant)
+            counter.inc(exchange.cost / 1e9)
+        elif exchange.target is not None and exchange.target.price is None and not exchange.target.free:
+            self._metrics.unpriced.labels(model, provider).inc()
+
+    def _used(self, usage: Usage) -> None:
         tokens = self._tokens
         if usage.input > 0:
             tokens["input"].inc(usage.input)
