@@ -9,7 +9,7 @@ import asyncio
 import fcntl
 import struct
 import termios
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
@@ -18,7 +18,8 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.errors import GatewayError, InvalidRequest, Unavailable
-from gateway.httprequest import Answer, Incoming, RequestTimeout, response_head
+from gateway.httprequest import RequestTimeout, response_head
+from gateway.httpturns import Turns
 
 if TYPE_CHECKING:
     from gateway.httpserver import HttpServer
@@ -33,11 +34,12 @@ LINGER = 1.0
 
 _PRIVATE: dict[Any, tuple[str, ...]] = {
     RequestHandler: (
-        "_close", "_force_close", "_handle_request", "_keepalive_handle", "_lingering_time", "_make_error_handler",
-        "_messages", "_next_keepalive_close_time", "_paused", "_process_keepalive", "_request_count", "_task_handler",
-        "_upgraded", "_waiter", "data_received", "finish_response", "handle_error", "log_exception", "start",
+        "_buffer_paused", "_close", "_current_request", "_force_close", "_keepalive_handle", "_keepalive_timeout",
+        "_lingering_time", "_loop", "_messages", "_msg_queue_resume_size", "_next_keepalive_close_time", "_parser",
+        "_paused", "_process_keepalive", "_reading_paused", "_request_count", "_resume_reading_if_drained",
+        "_task_handler", "_upgraded", "_waiter", "data_received", "resume_reading", "start",
     ),
-    web_protocol: ("_ErrInfo",),
+    web_protocol: ("ERROR", "_ErrInfo"),
 }
 
 
@@ -57,12 +59,12 @@ def check_library(names: dict[Any, tuple[str, ...]] | None = None) -> None:
         )
 
 
-class Connection(RequestHandler):
+class Connection(Turns):
     """One client connection. The server calls `check` about once a second; nothing else here needs a timer."""
 
     __slots__ = (
         "_awaited_body", "_body_bytes", "_body_since", "_eof", "_head_bytes", "_head_since", "_payload", "_refused",
-        "_retired", "_server", "_unsent", "_write_since", "broken", "keep_open", "peer",
+        "_retired", "_unsent", "_write_since", "broken", "keep_open", "peer",
     )
 
     def __init__(self, server: "HttpServer", library: web.Server, loop: asyncio.AbstractEventLoop) -> None:
@@ -283,39 +285,6 @@ class Connection(RequestHandler):
         if self._head_bytes and self.transport is not None:
             self.transport.write(self._server.page(error))
         self.force_close()
-
-    def _make_error_handler(
-        self, err_info: "web_protocol._ErrInfo"
-    ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
-        async def refuse(incoming: Incoming) -> Answer:
-            return self._server.refuse_unparsed(incoming, type(err_info.exc).__name__)
-
-        return cast("Any", refuse)  # type: ignore[no-any-return]  # requests and answers are ours, not aiohttp's
-
-    def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
-    ) -> web.StreamResponse:
-        """The last resort: a defect in the server itself."""
-        del status, message
-        incoming = cast("Any", request)
-        self._server.defect(incoming, exc)
-        return incoming.aborted()  # type: ignore[no-any-return]  # as above
-
-    def log_exception(self, *args: object, **kw: object) -> None:
-        """aiohttp's log lines quote headers; ours do not."""
-        del args
-        self._server.defect(None, cast("BaseException | None", kw.get("exc_info")))
-
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """Send the answer; the second value says that the client was gone."""
-        del request, start_time
-        try:
-            await cast("Any", resp).send()
-        except ConnectionError:
-            return resp, True
-        return resp, False
 
 
 def page_bytes(status: int, headers: Mapping[str, str], body: bytes) -> bytes:

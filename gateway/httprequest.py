@@ -90,14 +90,11 @@ class Incoming:
     """
 
     __slots__ = (
-        "_chunked", "_connection", "_message", "_payload", "_query", "_request_id", "_task", "headers", "method",
-        "path", "peer", "started",
+        "_chunked", "_connection", "_message", "_payload", "_query", "_request_id", "headers", "method", "path", "peer",
+        "started",
     )
 
-    def __init__(
-        self, message: RawRequestMessage, payload: StreamReader, connection: "Connection", _writer: object,
-        _task: object,
-    ) -> None:
+    def __init__(self, message: RawRequestMessage, payload: StreamReader, connection: "Connection") -> None:
         self._message = message
         self._payload = payload
         self._connection = connection

@@ -203,7 +203,7 @@ class _Library(web.Server):
     """aiohttp's server object: makes our connections, and cancels what is served when its client leaves."""
 
     def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(cast("Any", server.handle), request_factory=cast("Any", Incoming), handler_cancellation=True)
+        super().__init__(cast("Any", server.handle), handler_cancellation=True)
         self._http_server = server
         self._event_loop = loop
 

@@ -1,6 +1,7 @@
 """The HTTP server over real sockets, on both event loops: requests, bodies, answers, errors, stopping."""
 
 import asyncio
+import contextvars
 import os
 import time
 
@@ -49,6 +50,25 @@ async def test_a_request_arrives_whole_and_its_answer_leaves_in_one_segment():
     assert first.endswith(b"\r\n\r\nhi")
     names = {line.split(b":")[0].lower() for line in first.split(b"\r\n\r\n")[0].split(b"\r\n")[1:]}
     assert names == {b"content-type", b"x-a", b"date", b"content-length", b"x-request-id"}
+
+
+@on_both_loops
+async def test_what_a_request_leaves_in_its_context_is_not_there_for_the_next_on_the_connection():
+    mark = contextvars.ContextVar("mark", default="none")
+    seen: list[str] = []
+
+    async def serve(incoming: Incoming) -> Answer:
+        seen.append(mark.get())
+        mark.set("first")
+        await asyncio.sleep(0)
+        seen.append(mark.get())
+        return incoming.reply(200, {}, b"")
+
+    async with serving(serve) as (_, port), connected(port) as client:
+        for _ in range(2):
+            await client.send(GET)
+            assert (await client.reply())[0] == 200
+    assert seen == ["none", "first"] * 2
 
 
 @on_both_loops

@@ -67,6 +67,18 @@ def test_the_usage_chunk_is_taken_out_and_nothing_else(size, end):
     assert tap.usage.output == 5
 
 
+def test_what_is_not_text_is_seen_wherever_it_stands_in_a_burst():
+    """An error, a finish reason and usage in the middle of a large read are not passed over."""
+    many = CHUNK * 100
+    error = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}],"error":{"code":"e"}}\n\n'
+    assert run(many + error + many, [])[1].error == "e"
+    assert run(many + USAGE + many, [])[1].usage.output == 5
+    assert run(many + FINISH + many, [])[1].complete
+    out, tap = run(many + DONE + many + DONE, [])
+    assert out == many
+    assert tap.last == DONE + many + DONE
+
+
 def test_a_burst_is_sampled_but_its_end_is_seen():
     """In a large read the text is estimated, the finish and the usage are exact."""
     exact = run(CHUNK * 1000, range(500, len(CHUNK) * 1000, 500))[1]
