@@ -19,7 +19,9 @@ LAYERS = {
     "supervisor": 12, "worker": 12, "owner": 12, "commands": 13, "cli": 14,
 }
 DOMAIN = ("accounts", "money", "store", "shared_state")
-HTTP_LIBRARIES = {"aiohttp": {"httpserver", "httpguard", "httprequest", "httplog"}, "httptools": {"httpclient"}}
+HTTP_LIBRARIES = {
+    "aiohttp": {"httpserver", "httpguard", "httpturns", "httprequest", "httplog"}, "httptools": {"httpclient"},
+}
 WIRE = {"dialects", "pipeline", "relay", "app", "httpserver", "upstream", "httpclient", "boot"}
 
 
