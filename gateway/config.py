@@ -12,6 +12,8 @@ from msgspec import Meta
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Count = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Action = Literal["block", "redact", "mask", "warn", "monitor"]
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -93,11 +95,21 @@ class ModelEntry(_Strict, frozen=True):
 
 
 class PluginEntry(_Strict, frozen=True):
-    """One plugin: `use` is its ID, `with` its options, `name` tells two of the same apart."""
+    """One plugin: `use` is its ID, `with` its options, `name` tells two of the same apart.
+
+    `stage`, `action` and `threshold` are for guardrails; without them the plugin has its own.
+    """
 
     use: str
     name: Name | None = None
     on_error: Literal["open", "closed"] | None = None
+    stage: Annotated[
+        Literal["input", "output", "both"] | None, Meta(description="Of a guardrail: requests, replies, or both.")
+    ] = None
+    action: Annotated[Action | None, Meta(description="Of a guardrail: what is done about what it finds.")] = None
+    threshold: Annotated[
+        Share | None, Meta(description="Of a guardrail: findings with a lower score do not count.")
+    ] = None
     with_: dict[str, Any] = msgspec.field(default_factory=dict, name="with")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pluggy
 
 from gateway.dispatch import HOOKS, SYNC_HOOKS, argument_names, hooks_of
-from gateway.hookspecs import PROJECT, Guardrail, Hooks, Provider
+from gateway.hookspecs import PROJECT, Detector, Guardrail, Hooks, Provider
 from gateway.nearest import did_you_mean
 
 _OPTIONS = ("wrapper", "hookwrapper", "tryfirst", "trylast", "specname")
@@ -54,11 +54,9 @@ def _method_mistakes(name: str, method: Callable[..., Any]) -> Iterator[str]:
 def _role_mistakes(plugin: object, role: str) -> Iterator[str]:
     if role == "provider" and not isinstance(plugin, Provider):
         yield f"a provider needs {_missing(plugin, Provider)}"
-    elif role == "guardrail" and not isinstance(plugin, Guardrail):
-        yield f"a guardrail needs {_missing(plugin, Guardrail)}"
-    elif role == "guardrail" and not inspect.iscoroutinefunction(getattr(plugin, "check", None)):
-        yield "a guardrail's `check` must be `async def`"
-    elif role not in ("provider", "guardrail"):
+    elif role == "guardrail":
+        yield from _guardrail_mistakes(plugin)
+    elif role != "provider":
         hooks = hooks_of(plugin)
         if role == "auth" and "authenticate" not in hooks:
             yield "an auth plugin needs the hook `authenticate`"
@@ -66,6 +64,18 @@ def _role_mistakes(plugin: object, role: str) -> Iterator[str]:
             yield "a sink needs the hook `on_usage`"
         elif not hooks:
             yield "it implements no hook"
+
+
+def _guardrail_mistakes(plugin: object) -> Iterator[str]:
+    if hasattr(plugin, "scan"):
+        if not isinstance(plugin, Detector):
+            yield f"a detector needs {_missing(plugin, Detector)}"
+        elif inspect.iscoroutinefunction(plugin.scan):
+            yield "a detector's `scan` must be a plain `def`: what waits for something has an `async def check` instead"
+    elif not isinstance(plugin, Guardrail):
+        yield f"a guardrail needs {_missing(plugin, Guardrail)}, or `scan`"
+    elif not inspect.iscoroutinefunction(plugin.check):
+        yield "a guardrail's `check` must be `async def`"
 
 
 def _missing(plugin: object, protocol: type) -> str:

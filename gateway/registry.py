@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import msgspec
 
@@ -18,7 +18,7 @@ from gateway.configfile import Entries, Inspected, is_off
 from gateway.decoding import check, decode, hide
 from gateway.dispatch import ROLES, Member, OnFailure, PluginError, Plugins
 from gateway.hookcheck import mistakes
-from gateway.hookspecs import Guardrail, Provider
+from gateway.hookspecs import Detector, Guardrail, Provider
 from gateway.nearest import did_you_mean
 from gateway.problems import ConfigError, Lines, Path, Problem
 from gateway.secrets import scrub
@@ -27,6 +27,7 @@ __all__ = ["GROUP", "Member", "PluginError", "Plugins", "Registry", "options_of"
 
 GROUP = "ai_gateway.plugins"
 _WILD = frozenset("*?[")
+_GUARDRAIL_SETTINGS = ("stage", "action", "threshold")
 
 
 class Registry:
@@ -158,8 +159,17 @@ class _Building:
             self._report((*path, "use"), f"the plugin `{entry.use}` ({_file(cls)}) is wrong: {text}")
         if found:
             return None
-        parts = (instance, _guard(name, instance, on_error)) if role == "guardrail" else (instance,)
+        if isinstance(entry, PluginEntry) and not self._settled(path, entry, role):
+            return None
+        parts = (instance, _guard(name, instance, entry)) if role == "guardrail" else (instance,)
         return Member(name=name, id=entry.use, role=role, parts=parts, on_error=on_error)
+
+    def _settled(self, path: Path, entry: PluginEntry, role: str) -> bool:
+        """Whether settings that only guardrails have stand with a guardrail."""
+        given = [name for name in _GUARDRAIL_SETTINGS if getattr(entry, name) is not None and role != "guardrail"]
+        for name in given:
+            self._report((*path, name), f"`{name}` is a setting of guardrails: `{entry.use}` has none")
+        return not given
 
     def _role(self, path: Path, id: str, *, provider: bool) -> str | None:  # noqa: A002
         role = id.partition(".")[0]
@@ -208,12 +218,16 @@ class _Building:
         self.problems.append(self._lines.problem(path, text))
 
 
-def _guard(name: str, instance: object, on_error: Literal["open", "closed"] | None) -> object:
+def _guard(name: str, instance: object, entry: ProviderEntry | PluginEntry) -> object:
     # Only those who configure a guardrail pay for its import.
     from gateway.guard import GuardStage
+    from gateway.guardrails.acting import Acting
 
+    assert isinstance(entry, PluginEntry)
+    if isinstance(instance, Detector):
+        instance = Acting(instance, entry.action, entry.stage, entry.threshold)
     assert isinstance(instance, Guardrail)  # `mistakes` found none
-    return GuardStage(name, instance, on_error or "closed")
+    return GuardStage(name, instance, entry.on_error or "closed")
 
 
 def _file(cls: type) -> str:
