@@ -3,7 +3,9 @@
 The formats themselves are in `dialects/`; `bridge.py` pairs the caller's codec with the target's.
 """
 
+import re
 from collections.abc import Mapping
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
@@ -29,6 +31,7 @@ class Failure(msgspec.Struct, frozen=True):
     retry_after: float | None = None
 
 
+_ODD = re.compile(r"[^a-zA-Z0-9_-]")
 _STATUS = MappingProxyType({
     "invalid_request": 400, "context_length": 400, "content_filter": 400, "authentication": 401, "permission": 403,
     "not_found": 404, "too_large": 413, "rate_limit": 429, "quota": 429, "overloaded": 503, "timeout": 504,
@@ -51,11 +54,35 @@ class Translation:
         self.dropped: list[str] = []         # fields of the caller's request that the target cannot carry
         self.answer_tool = ""                # the forced tool whose arguments are the answer (structured output)
         self.headers: dict[str, str] = {}    # for the upstream request, such as `anthropic-beta`
+        self.names: dict[str, str] = {}      # tools' names as sent -> as the caller calls them, where they differ
+        self.origin = ""                     # the target's dialect: whose signatures its reasoning carries
+        self.think_tags = False              # the target writes its reasoning as `<think>…</think>` into the text
 
     def drop(self, field: str) -> None:
         """A field of the caller's request cannot be carried: it is refused or named to the caller, never silent."""
         if field not in self.dropped:
             self.dropped.append(field)
+
+    def named(self, name: str, most: int) -> str:
+        """A tool's name as a target takes it that allows letters, digits, `_` and `-`, at most `most` of them."""
+        sent = _ODD.sub("_", name)
+        if len(sent) > most or sent != name:
+            mark = sha256(name.encode("utf-8", "replace")).hexdigest()[:8]
+            sent = f"{sent[:most - 9]}_{mark}"
+            self.names[sent] = name
+        return sent
+
+    def called(self, name: str) -> str:
+        """The caller's name of a tool that the target calls `name`."""
+        return self.names.get(name, name)
+
+
+def safe_id(text: str, most: int = 64) -> str:
+    """A call's id as every target takes it: the same for the same text, so that calls and results still meet."""
+    if len(text) <= most and _ODD.search(text) is None:
+        return text
+    mark = sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+    return f"{_ODD.sub('_', text)[:most - 17]}_{mark}"
 
 
 class StreamReader(Protocol):

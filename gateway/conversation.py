@@ -71,11 +71,18 @@ class ToolCall(msgspec.Struct, frozen=True, tag="call"):
     cache: Cache | None = None
 
 
+class Foreign(msgspec.Struct, frozen=True, tag="foreign"):
+    """Something that only `dialect` knows (a server tool's block, a computer call): `value` is it, unchanged."""
+
+    dialect: str
+    value: Any
+
+
 class ToolResult(msgspec.Struct, frozen=True, tag="result"):
     """What the call `id` gave. `name` is the tool's, where the dialect says it."""
 
     id: str
-    parts: tuple[TextPart | MediaPart, ...] = ()
+    parts: tuple[TextPart | MediaPart | Foreign, ...] = ()
     name: str = ""
     error: bool = False
     cache: Cache | None = None
@@ -102,13 +109,6 @@ class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
     text: str
 
 
-class Foreign(msgspec.Struct, frozen=True, tag="foreign"):
-    """Something that only `dialect` knows (a server tool's block, a computer call): `value` is it, unchanged."""
-
-    dialect: str
-    value: Any
-
-
 Part = TextPart | MediaPart | ToolCall | ToolResult | Thinking | Refusal | Foreign
 
 
@@ -121,13 +121,17 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Tool(msgspec.Struct, frozen=True):
-    """A function that the model may call; `schema` is the JSON Schema of its arguments (`None`: no arguments said)."""
+    """A function that the model may call; `schema` is the JSON Schema of its arguments (`None`: no arguments said).
+
+    `foreign` holds what else its dialect says of it, by name.
+    """
 
     name: str
     description: str = ""
     schema: dict[str, Any] | None = None
     strict: bool | None = None
     cache: Cache | None = None
+    foreign: dict[str, Any] = {}
 
 
 class ToolChoice(msgspec.Struct, frozen=True):

@@ -26,7 +26,7 @@ class Begin(msgspec.Struct, frozen=True, gc=False):
 
 class PartBegin(msgspec.Struct, frozen=True):
     """Part number `part` of a choice begins (0, 1, … in order). `id`, `name` are a call's; `value` is a foreign part's
-    whole; `signature` what a call carries; `redacted` says that a thinking part has only a signature."""
+    whole, a `Foreign`; `signature` what a call carries; `redacted` says that a thinking part has only a signature."""
 
     kind: Literal["text", "thinking", "call", "refusal", "foreign"]
     part: int

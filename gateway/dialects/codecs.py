@@ -20,6 +20,8 @@ class Entry(msgspec.Struct, frozen=True):
 
 CODECS: Mapping[str, Entry] = MappingProxyType({
     "openai.chat": Entry("conversation", "chat.completions", "gateway.dialects.openai_chat_codec:ChatCodec"),
+    "gemini.generate": Entry("conversation", "generateContent", "gateway.dialects.gemini_codec:GeminiCodec"),
+    "gemini.generate.array": Entry("conversation", "generateContent", "gateway.dialects.gemini_codec:GeminiArrayCodec"),
 })
 
 

@@ -24,6 +24,7 @@ from gateway.errors import InvalidRequest
 Json = dict[str, Any]
 
 # Google's own word for "this call comes from elsewhere": newer models refuse a call of the running turn without it.
+LONGEST = 64  # characters of a function's name
 _UNSIGNED = "skip_thought_signature_validator"
 
 
@@ -78,6 +79,8 @@ class _Writer:
         found: list[Json] = []
         for part in message.parts:
             self._note(part)
+            if isinstance(part, ToolCall):
+                part = msgspec.structs.replace(part, name=self._translation.named(part.name, LONGEST))  # noqa: PLW2901
             written = None if isinstance(part, ToolResult) else write_part(part)
             if written is not None and not self._is_lost(part):
                 found.append(written)
@@ -105,14 +108,14 @@ class _Writer:
             )
         if result.cache is not None:
             self._translation.drop("cache_control")
-        made: Json = {"name": name, "response": _response(result)}
+        made: Json = {"name": self._translation.named(name, LONGEST), "response": _response(result)}
         if result.id and not result.id.startswith(MADE):
             made["id"] = result.id
         media = []
         for part in result.parts:
             self._note_cache(part)
-            if isinstance(part, MediaPart):
-                written = write_media(part)
+            if not isinstance(part, TextPart):
+                written = write_media(part) if isinstance(part, MediaPart) else None
                 if written is None:
                     self._translation.drop(_name_of(part))
                 else:

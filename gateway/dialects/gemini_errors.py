@@ -1,7 +1,7 @@
 """Gemini's errors: what one says, and how the gateway's own are put for clients of the format.
 
-Sources: google.rpc.Status and its details; recorded answers. A wrong API key is status 400 there, no key 403, and a rate
-limit tells its delay in the body (`RetryInfo`).
+Sources: google.rpc.Status and its details; recorded answers. A wrong API key is status 400 there, no key 403, and a
+rate limit tells its delay in the body (`RetryInfo`).
 """
 
 import re

@@ -103,7 +103,7 @@ def whole(holder: dict[str, Any], name: str, path: str) -> int | None:
     value = number(holder, name, path)
     if value is None or type(value) is int:
         return value
-    if value != value or abs(value) > 1 << 53 or value != int(value):  # noqa: PLR0124 - NaN
+    if value != value or abs(value) > 1 << 53 or value != int(value):
         raise InvalidRequest(f"`{path}` must be an integer.", param=path)
     return int(value)
 

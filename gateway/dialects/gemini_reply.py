@@ -10,8 +10,8 @@ from gateway.conversation import Answer, Choice, Part, Reason, TextPart, ToolCal
 from gateway.dialects.gemini_citations import citations_of, grounding_of
 from gateway.dialects.gemini_fields import BLOCK, FINISH, NAME, camel, word
 from gateway.dialects.gemini_parts import MADE, arguments_of, read_part, write_part
+from gateway.dialects.gemini_usage import usage_of, write_usage
 from gateway.errors import UpstreamCut
-from gateway.events import Usage
 from gateway.jsonbody import UNREADABLE, read_lenient
 
 Json = dict[str, Any]
@@ -26,7 +26,6 @@ _REASONS: dict[str, Reason] = {
 _WORDS: dict[str, str] = {
     "length": "MAX_TOKENS", "content_filter": "SAFETY", "refusal": "SAFETY", "error": "OTHER",
 }
-_LARGEST = 1 << 53
 
 
 def read_reply(body: bytes, translation: Translation) -> Answer:
@@ -82,36 +81,6 @@ def finish_word(reason: Reason, raw: str, dialect: str) -> str:
     return _WORDS.get(reason, "STOP")
 
 
-def usage_of(tree: Json) -> Usage | None:
-    """The tokens of a reply or chunk. Thoughts are beside the candidates' tokens, tools' pages beside the prompt's."""
-    meta = tree.get("usageMetadata")
-    if type(meta) is not dict:
-        return None
-    meta = camel(meta)
-    prompt, said = _count(meta, "promptTokenCount"), _count(meta, "candidatesTokenCount")
-    thoughts = _count(meta, "thoughtsTokenCount")
-    if prompt is None and said is None and thoughts is None:
-        return None
-    read = (prompt or 0) + (_count(meta, "toolUsePromptTokenCount") or 0)
-    return Usage(
-        input=read, output=(said or 0) + (thoughts or 0),
-        cached=min(_count(meta, "cachedContentTokenCount") or 0, read), reasoning=thoughts or 0,
-    )
-
-
-def write_usage(usage: Usage) -> Json:
-    """The same numbers as Gemini tells them."""
-    made = {
-        "promptTokenCount": usage.input, "candidatesTokenCount": usage.output - usage.reasoning,
-        "totalTokenCount": usage.input + usage.output,
-    }
-    if usage.cached:
-        made["cachedContentTokenCount"] = usage.cached
-    if usage.reasoning:
-        made["thoughtsTokenCount"] = usage.reasoning
-    return made
-
-
 def write_reply(answer: Answer, translation: Translation) -> bytes:
     """A whole reply for a client of Gemini's format."""
     own = answer.foreign if answer.dialect == NAME else {}
@@ -147,7 +116,7 @@ def write_logprobs(logprobs: Json) -> Json:
     entries = [entry for entry in entries if type(entry) is dict] if type(entries) is list else []
     return {
         "chosenCandidates": [_chosen(entry) for entry in entries],
-        "topCandidates": [{"candidates": [_chosen(top) for top in entry.get("top_logprobs") or ()]} for entry in entries],
+        "topCandidates": [{"candidates": list(map(_chosen, entry.get("top_logprobs") or ()))} for entry in entries],
     }
 
 
@@ -179,6 +148,8 @@ def _choice(candidate: Json, number: int, translation: Translation) -> Choice:
             if part.name == translation.answer_tool != "":
                 part = TextPart(part.arguments, signature=part.signature)
                 called -= 1
+            else:
+                part = msgspec.structs.replace(part, name=translation.called(part.name))
         if part is not None:
             parts.append(part)
     reason, raw = reason_of(candidate, called=called > 0)
@@ -243,10 +214,3 @@ def _token(item: Any) -> Json:  # noqa: ANN401
 def _chosen(entry: Any) -> Json:  # noqa: ANN401
     given = entry if type(entry) is dict else {}
     return {"token": text_in(given, "token"), "logProbability": given.get("logprob", 0.0)}
-
-
-def _count(meta: Json, name: str) -> int | None:
-    value = meta.get(name)
-    if type(value) is str and value.isascii() and value.isdigit() and len(value) < 16:
-        value = int(value)
-    return value if type(value) is int and 0 <= value <= _LARGEST else None

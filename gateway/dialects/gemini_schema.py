@@ -1,7 +1,7 @@
 """JSON Schema and Gemini's own `Schema` (a part of OpenAPI 3.0), one made from the other.
 
-What `Schema` can say in full goes out as `Schema`, which every model takes; anything richer goes out as JSON Schema, in
-the fields that take that (`parametersJsonSchema`, `responseJsonSchema`), with the few spellings that they refuse changed.
+What `Schema` can say in full goes out as `Schema`, which every model takes; anything richer goes out as JSON Schema,
+in the fields for that (`parametersJsonSchema`, `responseJsonSchema`), with the few spellings that they refuse changed.
 Source: ai.google.dev/api/caching#Schema, ai.google.dev/api/generate-content#GenerationConfig.
 """
 

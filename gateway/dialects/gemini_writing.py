@@ -1,4 +1,4 @@
-"""A request in the common form, written for Gemini. What Gemini cannot carry is told by name; nothing is left out silently.
+"""A request in the common form, written for Gemini. What Gemini cannot carry is told by name, never left out silently.
 
 The contents are written in `gemini_contents.py`, the other direction is in `gemini_reading.py`.
 """
@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from gateway.codec import Translation
-from gateway.conversation import Conversation, Foreign, OutputFormat, Reasoning, Sampling, Tool, ToolChoice
-from gateway.dialects.gemini_contents import write_contents
+from gateway.conversation import Conversation, Foreign, MediaPart, OutputFormat, Reasoning, Sampling, Tool, ToolChoice
+from gateway.dialects.gemini_contents import LONGEST, write_contents
 from gateway.dialects.gemini_fields import NAME
 from gateway.dialects.gemini_schema import accepted, ordered, to_schema
 from gateway.errors import InvalidRequest
@@ -87,7 +87,7 @@ def _tools(conversation: Conversation, translation: Translation) -> list[Json]:
     others: list[Json] = []
     for tool in conversation.tools:
         if isinstance(tool, Tool):
-            declarations.append(_declaration(tool))
+            declarations.append(_declaration(tool, translation))
             if tool.cache is not None:
                 translation.drop("cache_control")
         elif tool.dialect == NAME:
@@ -97,8 +97,8 @@ def _tools(conversation: Conversation, translation: Translation) -> list[Json]:
     return [{"functionDeclarations": declarations}, *others] if declarations else others
 
 
-def _declaration(tool: Tool) -> Json:
-    made: Json = {"name": tool.name}
+def _declaration(tool: Tool, translation: Translation) -> Json:
+    made: Json = {"name": translation.named(tool.name, LONGEST)}
     if tool.description:
         made["description"] = tool.description
     made.update(_parameters(tool.schema))
@@ -138,9 +138,9 @@ def _calling(conversation: Conversation, translation: Translation) -> Json:
             made["mode"] = "ANY"
         case "tool":
             made["mode"] = "ANY"
-            made["allowedFunctionNames"] = [choice.name]
+            made["allowedFunctionNames"] = [translation.named(choice.name, LONGEST)]
     if choice.names and choice.mode != "none":
-        made["allowedFunctionNames"] = list(choice.names)
+        made["allowedFunctionNames"] = [translation.named(name, LONGEST) for name in choice.names]
         if made["mode"] == "AUTO":
             made["mode"] = "VALIDATED"  # the other mode that lets the model choose, and takes names
     return made
@@ -213,7 +213,7 @@ def _detail(conversation: Conversation, translation: Translation) -> str | None:
     """One resolution holds for all media: carried if the caller wants the same for each."""
     wanted = {
         part.detail for message in conversation.messages for part in message.parts
-        if getattr(part, "detail", "") in ("low", "high")
+        if isinstance(part, MediaPart) and part.detail in ("low", "high")
     }
     if len(wanted) > 1:
         translation.drop("detail")
