@@ -1,5 +1,6 @@
 """Every recorded exchange with Gemini's models: read, written again, and cut in every way."""
 
+import contextlib
 import copy
 import json
 import random
@@ -185,10 +186,8 @@ def read_anyhow(data):
             writer.feed(piece)
     except GatewayError:
         pass
-    try:
+    with contextlib.suppress(GatewayError):
         CODEC.write_reply(CODEC.read_reply(data, told), None, told)
-    except GatewayError:
-        pass
     CODEC.failure(400, {}, data)
 
 
