@@ -87,6 +87,9 @@ class SharedState(Protocol):
     async def seed(self, budgets: Mapping[str, int]) -> None:
         """Set what is spent, by budget key: called at start with the ledger's sums, before any traffic."""
 
+    async def ready(self) -> bool:
+        """Whether it knows what was spent: false for a server that has lost its memory, until `seed`."""
+
     async def spent(self, key: str) -> tuple[int, int]:
         """(spent, reserved) of one budget key."""
 

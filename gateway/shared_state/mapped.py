@@ -118,6 +118,10 @@ class MappedState:
         except (lmdb.MapFullError, lmdb.TxnFullError) as error:
             raise self._no_room() from error
 
+    async def ready(self) -> bool:
+        """It lives as long as what it counts for."""
+        return True
+
     async def spent(self, key: str) -> tuple[int, int]:
         """(spent, reserved) of one budget."""
         with self._env.begin() as txn:

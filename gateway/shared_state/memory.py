@@ -50,6 +50,10 @@ class MemoryState:
         for key, spent in budgets.items():
             self._rows["b" + key] = counters.seeded(spent, self._rows.get("b" + key), now)
 
+    async def ready(self) -> bool:
+        """It lives as long as what it counts for."""
+        return True
+
     async def spent(self, key: str) -> tuple[int, int]:
         """(spent, reserved) of one budget."""
         row = self._rows.get("b" + key)

@@ -1,0 +1,117 @@
+"""While the server of the shared state is away, limits hold: each process has its share, and what it spends is told later."""
+
+import pytest
+from valkey_server import valkey_server
+
+from gateway.shared_state import Ask, Granted, Refused, SharedState
+from gateway.shared_state.fallback import CoordinatedState
+from gateway.shared_state.valkey import StateAway, ValkeyState
+
+
+@pytest.fixture
+def server():
+    with valkey_server() as running:
+        yield running
+
+
+@pytest.fixture
+async def states(server):
+    made = [CoordinatedState(ValkeyState(server.url, name)) for name in ("one", "two")]
+    await made[0].seed({})
+    for state in (*made, *made):
+        await state.beat()
+    yield made
+    for state in made:
+        await state.close()
+
+
+def budget(amount, limit=100, key="b"):
+    return [Ask("budget", key, limit, amount)]
+
+
+async def spend(state, hold, amount, limit=100):
+    taken = await state.take(hold, budget(amount, limit))
+    if type(taken) is Granted:
+        await state.settle(hold, {"b": amount})
+    return type(taken)
+
+
+def test_it_keeps_the_interface():
+    checked: SharedState = CoordinatedState(ValkeyState("valkey://127.0.0.1:1/0", "x"))
+    assert checked is not None
+
+
+async def test_two_processes_alone_never_spend_more_than_was_left(server, states):
+    for state in states:
+        assert await spend(state, "first", 10) is Granted  # both have seen the budget; 80 are left, or 90 as one of them knows
+    server.stop()
+    alone = 0
+    for number in range(30):
+        for state in states:
+            if await spend(state, f"h{number}", 5) is Granted:
+                alone += 5
+    assert 60 <= alone <= 80 + 5
+    assert all(state.away for state in states)
+
+
+async def test_rates_and_leases_are_shared_out(server, states):
+    server.stop()
+    taken = [await state.take("", [Ask("window", "w", 10)]) for _ in range(8) for state in states]
+    assert sum(type(each) is Granted for each in taken) == 10
+    assert isinstance(await states[0].take("h", [Ask("lease", "l", 1)]), Refused)  # half of one is none
+
+
+async def test_a_budget_never_seen_is_refused(server, states):
+    server.stop()
+    with pytest.raises(StateAway, match="not known"):
+        await states[0].take("h", budget(1))
+
+
+async def test_what_was_spent_alone_is_charged_when_the_server_is_back(server, states):
+    one, two = states
+    await spend(one, "first", 10)
+    await one.take("open", budget(20))  # taken before, settled while it is away
+    server.stop()
+    assert await spend(one, "alone", 15) is Granted
+    await one.settle("open", {"b": 20})
+    await one.take("still", budget(5))  # taken alone, settled after
+    server.start()
+    await one.beat()
+    assert one.away  # it came back empty: the ledger has to say what was spent
+    assert [await two.ready(), await two.ready()] == [True, False]  # the first finds that its connection is gone
+    await two.seed({"b": 10})
+    await one.beat()
+    assert not one.away
+    assert await two.spent("b") == (10 + 15 + 20, 0)
+    assert await one.settle("still", {"b": 4})
+    assert (await one.totals())["open_holds"] == 0
+
+
+async def test_a_server_without_memory_admits_nobody_before_it_is_seeded(server, states):
+    one, _ = states
+    await spend(one, "first", 90)
+    server.stop()
+    server.start()
+    assert isinstance(await one.take("h", budget(20)), Refused)
+    await one.seed({"b": 90})
+    await one.beat()
+    assert isinstance(await one.take("i", budget(20)), Refused)
+    assert isinstance(await one.take("j", budget(10)), Granted)
+
+
+async def test_a_hold_that_the_server_forgot_is_charged_all_the_same(server, states):
+    one, _ = states
+    await one.take("h", budget(30))
+    server.stop()
+    server.start()
+    await one.seed({})  # finds that its connection is gone
+    await one.seed({})
+    assert await one.settle("h", {"b": 25}) is True
+    await one.beat()
+    assert await one.spent("b") == (25, 0)
+
+
+async def test_a_revocation_that_nobody_hears_is_an_error(server, states):
+    server.stop()
+    with pytest.raises(StateAway):
+        await states[0].bump("keys")
