@@ -184,6 +184,13 @@ class Config(_Strict, frozen=True):
         Annotated[str, Meta(min_length=32)] | None,
         Meta(description="Master secret; without it one is made in `data_dir/secret`."),
     ] = None
+    shared_state: Annotated[
+        Annotated[str, Meta(pattern=r"^(auto|(valkey|valkeys|redis|rediss)://[!-~]+)$")],
+        Meta(
+            description="Where limits are counted: `auto` on this machine, `valkey://host:6379/0` (`valkeys://` with"
+            " TLS) for several gateways. Changing it needs a restart."
+        ),
+    ] = "auto"
     watch: Annotated[bool, Meta(description="Reload when this file changes.")] = False
     max_attempts: Annotated[int, Meta(ge=1, le=3, description="Targets tried for one request.")] = 3
     direct_models: Annotated[

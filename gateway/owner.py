@@ -7,6 +7,7 @@ rather than serve without limits. Nothing is lost by that: what is not stored ye
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -34,7 +35,8 @@ from gateway.tasks import Tasks
 PATIENCE: Final = 30.0  # seconds that a locked, slow or missing database is waited for at start
 OWNED_PATIENCE: Final = 3.0  # the same for another gateway on this data, which hardly ends by itself
 _SAY_EVERY: Final = 5.0
-_SWEEP_EVERY: Final = 5.0
+_BEAT_EVERY: Final = 1.0
+_SWEEP_EVERY: Final = 5  # beats
 _MEASURE_EVERY: Final = 2.0
 _LAST_DRAIN: Final = 10.0
 
@@ -124,6 +126,9 @@ class Owner:
     async def _catch_up(self) -> None:
         """The ledger as the last process left it, and the budgets of today and this month."""
         await self._drain.settle_dead()
+        await self._seed()
+
+    async def _seed(self) -> None:
         await self._drain.drain_now()
         now = now_ms()
         spent: dict[str, int] = {}
@@ -133,11 +138,15 @@ class Owner:
         await self.state.seed(spent)
 
     async def _sweep(self) -> None:
-        while True:
+        for turn in itertools.count():
             await self.state.beat()
-            if released := await self.state.sweep():
+            if not await self.state.ready():
+                with contextlib.suppress(Unavailable, OSError):  # the drain says so already; the next turn tries again
+                    await self._seed()
+                    _log.warning("the shared state had lost its memory: it has the ledger's sums again")
+            if turn % _SWEEP_EVERY == 0 and (released := await self.state.sweep()):
                 _log.warning("gave back what silent workers held", holds=released)
-            await asyncio.sleep(_SWEEP_EVERY)
+            await asyncio.sleep(_BEAT_EVERY)
 
     async def _measure(self, metrics: Metrics) -> None:
         while True:

@@ -18,6 +18,7 @@ from gateway.config import Config
 from gateway.configfile import Loaded
 from gateway.service import Life, Service, check_plugins
 from gateway.shared_state.memory import MemoryState
+from gateway.shared_state.opening import AUTO, life, server_state
 from gateway.sockets import bind, url
 from gateway.supervisor import Supervisor
 from gateway.tuning import loop_factory, raise_file_limit, settle_memory
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.accounts.bootstrap import FirstRun
     from gateway.boot import Process
     from gateway.owner import Owner
+    from gateway.shared_state import SharedState
 
 
 def serve(path: Path) -> int:
@@ -88,7 +90,7 @@ class Alone:
         config, data_dir = self._config, self._data_dir
         (self._socket,) = await asyncio.to_thread(bind, config.server.host, config.server.port)
         self._opened.callback(self._socket.close)
-        self._owner = owner = await Owner.open(config, data_dir, MemoryState)
+        self._owner = owner = await Owner.open(config, data_dir, self._make_state)
         self._opened.push_async_callback(owner.close)
         self._process = process = await open_process(
             config, slot=0, state=owner.state, store=owner.store, secret=owner.secret, data_dir=data_dir, workers=1
@@ -99,6 +101,11 @@ class Alone:
         await process.listen(self._socket)
         settle_memory()
         return first
+
+    def _make_state(self) -> "SharedState":
+        if self._config.shared_state == AUTO:
+            return MemoryState()
+        return server_state(self._config.shared_state, self._data_dir, life("0"))
 
     async def reload(self, loaded: Loaded) -> None:
         """See `Service`."""

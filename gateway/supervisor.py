@@ -23,6 +23,7 @@ from gateway.scratch import scratch_directory
 from gateway.service import Refused, check_plugins
 from gateway.shared_state import SharedState
 from gateway.shared_state.mapped import DEFAULT_SIZE, MappedState
+from gateway.shared_state.opening import AUTO, life, server_state
 from gateway.slot import Slot
 from gateway.sockets import bind, url
 from gateway.tasks import Tasks
@@ -156,6 +157,8 @@ class Supervisor:
         prepare(self._data_dir)
         self._metrics = Metrics(self._data_dir, slot=SUPERVISOR, workers=self._workers)
         self._scratch = scratch_directory(self._data_dir, DEFAULT_SIZE)
+        if self._config.shared_state != AUTO:
+            return server_state(self._config.shared_state, self._data_dir, life("supervisor"))
         return MappedState(self._state_file(), "supervisor", create=True)
 
     def _forget_scratch(self) -> None:

@@ -21,6 +21,7 @@ from gateway.errors import GatewayError
 from gateway.problems import ConfigError
 from gateway.shared_state import SharedState
 from gateway.shared_state.mapped import MappedState
+from gateway.shared_state.opening import AUTO, server_state
 from gateway.store.owner import RemoteStore
 from gateway.tasks import Tasks
 from gateway.tuning import loop_factory, settle_memory
@@ -81,7 +82,11 @@ class _Worker:
 
     async def _open(self) -> Process:
         start, data_dir = self._start, Path(self._start.data_dir)
-        state = MappedState(Path(start.state), start.owner)
+        state: SharedState
+        if self._config.shared_state == AUTO:
+            state = MappedState(Path(start.state), start.owner)
+        else:
+            state = server_state(self._config.shared_state, data_dir, start.owner)
         self._opened.push_async_callback(state.close)
         store = await RemoteStore.open(data_dir)
         self._opened.push_async_callback(store.close)

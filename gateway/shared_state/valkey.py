@@ -38,13 +38,22 @@ class StateAway(ConnectionError):
 class ValkeyState:
     """Counters on a server that many processes share. `owner` names this process, for its holds, among all of them.
 
-    `prefix` keeps apart what shares a server. `clock` (microseconds) replaces the server's, for tests.
+    `machine` tells apart processes of one name; `prefix` keeps apart what shares a server. `clock` (microseconds)
+    replaces the server's, for tests.
     """
 
     def __init__(
-        self, url: str, owner: str, *, prefix: str = "gateway", clock: Callable[[], int] | None = None
+        self,
+        url: str,
+        owner: str,
+        *,
+        machine: str = "",
+        prefix: str = "gateway",
+        clock: Callable[[], int] | None = None,
     ) -> None:
         self.owner = owner
+        self._machine = machine
+        self._me = self._name(owner)
         self.owners = 1  # processes that live, as far as known
         self._redis = Redis.from_url(
             _address(url), socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, retry=Retry(NoBackoff(), 0),
@@ -60,7 +69,7 @@ class ValkeyState:
     async def take(self, hold: str, asks: Sequence[Ask]) -> Granted | Refused:
         """Take all asks in one atomic step, or none."""
         _check(hold, asks)
-        answer = await self._run("take", self.owner, hold, *_told(asks))
+        answer = await self._run("take", self._me, hold, *_told(asks))
         standings = _standings(asks, answer)
         if answer[0]:
             return Granted(standings)
@@ -69,11 +78,11 @@ class ValkeyState:
     async def settle(self, hold: str, actual: Mapping[str, int] | None = None) -> bool:
         """Give a hold back; False if it is not open."""
         used = (part for key, amount in (actual or {}).items() for part in (key, str(amount)))
-        return bool(await self._run("settle", self.owner, hold, *used))
+        return bool(await self._run("settle", self._me, hold, *used))
 
     async def peek(self, asks: Sequence[Ask]) -> tuple[Standing, ...]:
         """How the counters stand."""
-        return _standings(asks, await self._run("take", self.owner, "?", *_told(asks)))
+        return _standings(asks, await self._run("take", self._me, "?", *_told(asks)))
 
     async def charge(self, asks: Sequence[Ask]) -> None:
         """Add to what is spent without a hold."""
@@ -111,22 +120,22 @@ class ValkeyState:
         if not self._looking:
             self._looking = True
             self._tasks.spawn(self._look(), "look at the generations")
-        self.owners = max(1, int(await self._run("beat", self.owner)))
+        self.owners = max(1, int(await self._run("beat", self._me)))
 
     async def release_owner(self, owner: str) -> int:
         """Give back all holds of a dead worker."""
-        return int(await self._run("sweep", owner, "release"))
+        return int(await self._run("sweep", self._name(owner), "release"))
 
     async def sweep(self) -> int:
         """Give back the holds of all processes that stopped beating."""
-        return int(await self._run("sweep", self.owner, str(int(STALE_AFTER * _MICRO))))
+        return int(await self._run("sweep", self._me, str(int(STALE_AFTER * _MICRO))))
 
     async def totals(self) -> Mapping[str, int]:
         """`open_holds` and `reserved`."""
         owners = await self._reach(self._redis.zrange(self._prefix + "owners", 0, -1))
         pipe = self._redis.pipeline(transaction=False)
         pipe.get(self._prefix + "reserved")
-        for owner in {*owners, self.owner.encode()}:
+        for owner in {*owners, self._me.encode()}:
             pipe.hlen(f"{self._prefix}holds:{owner.decode()}")
         reserved, *holds = await self._reach(pipe.execute())
         return {"open_holds": sum(holds), "reserved": int(reserved or 0)}
@@ -140,6 +149,9 @@ class ValkeyState:
         """See the generations as they are now."""
         found = await self._reach(self._redis.hgetall(self._prefix + "generations"))
         self._generations = {name.decode(): int(number) for name, number in found.items()}
+
+    def _name(self, owner: str) -> str:
+        return f"{self._machine}/{owner}" if self._machine else owner
 
     async def _look(self) -> None:
         while True:
