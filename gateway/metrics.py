@@ -63,8 +63,9 @@ class Metrics:
             self._tenants.add(name)
         return name
 
-    def stores(self, lag: Lag, reserved: int) -> None:
+    def stores(self, lag: Lag, reserved: int, *, state_away: bool = False) -> None:
         """What waits for the database, and the sum of open reservations in nano-dollars. From the database's owner."""
+        self.state_away.set(state_away)
         self.journal_rows.set(lag.rows)
         self.journal_bytes.set(lag.bytes)
         self.reserved.set(reserved / 1e9)
@@ -103,6 +104,8 @@ class Metrics:
         self.journal_rows = gauge("journal_waiting_rows", "Rows that wait for the database.", (), "mostrecent")
         self.journal_bytes = gauge("journal_waiting_bytes", "Bytes that wait for the database.", (), "mostrecent")
         self.reserved = gauge("budget_reserved_dollars", "Open reservations.", (), "mostrecent")
+        away = "1 while the shared state cannot be reached, and each process has its share of the limits."
+        self.state_away = gauge("shared_state_away", away, (), "mostrecent")
         share = "Spent and reserved of a tenant's monthly cost limit, as a share of it."
         self.tenant_budget = gauge("tenant_budget_usage_ratio", share, ("tenant_id",), "mostrecent")
         gauge("build_info", "The running version.", ("version",), "max").labels(_version()).set(1)

@@ -150,7 +150,8 @@ class Owner:
 
     async def _measure(self, metrics: Metrics) -> None:
         while True:
-            metrics.stores(self._drain.lag(), (await self.state.totals())["reserved"])
+            reserved = (await self.state.totals())["reserved"]
+            metrics.stores(self._drain.lag(), reserved, state_away=getattr(self.state, "away", False))
             with contextlib.suppress(StoreUnavailable):  # the drain says so already
                 metrics.tenant_budgets(await self._tenant_budgets())
             await asyncio.sleep(_MEASURE_EVERY)

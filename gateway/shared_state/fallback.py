@@ -184,6 +184,8 @@ class CoordinatedState:
         """The ask against what this process may take alone."""
         whole = ask.limit
         if ask.kind == "budget":
+            if not ask.amount:
+                return ask  # only its spending is counted
             if ask.key not in self._left:
                 raise StateAway(f"how much of {ask.key} is left is not known while the shared state is away")
             whole = self._left[ask.key]

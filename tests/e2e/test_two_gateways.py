@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 
+import msgspec
 import pytest
 from processes import GatewayProcess, client
 from valkey_server import valkey_server
@@ -16,14 +17,16 @@ REQUESTS = 60
 def gateways(tmp_path):
     """Both know the same keys: the second is a copy of the first."""
     with valkey_server() as server:
-        first = GatewayProcess(one := tmp_path / "one", shared_state=server.url) if (tmp_path / "one").mkdir() is None else None
+        one = tmp_path / "one"
+        one.mkdir()
+        first = GatewayProcess(one, shared_state=server.url)
         first.start()
         key = first.command("keys", "create", "--name", "limited", "--requests-per-minute", str(REQUESTS), "--json")
         assert first.stop() == 0
         shutil.copytree(one, tmp_path / "two", ignore=shutil.ignore_patterns("instance", "*.sock"))
         second = GatewayProcess(tmp_path / "two", server={"workers": 2}, shared_state=server.url)
         with first, second:
-            yield server, first, second, key
+            yield server, first, second, msgspec.json.decode(key)["key"]
 
 
 async def ask_all(gateways, key, count):
@@ -33,10 +36,7 @@ async def ask_all(gateways, key, count):
 
 
 async def test_a_limit_is_one_limit_for_both_and_a_share_of_it_for_each_alone(gateways):
-    server, first, second, made = gateways
-    import msgspec
-
-    key = msgspec.json.decode(made)["key"]
+    server, first, second, key = gateways
     statuses = await ask_all([first, second], key, 2 * REQUESTS)
     assert sorted(set(statuses)) == [200, 429]
     assert statuses.count(200) == REQUESTS
