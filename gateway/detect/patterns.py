@@ -71,9 +71,35 @@ class TextPattern:
         """Does it match anywhere?"""
         return self._compiled.search(_storable(text)) is not None
 
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where it matches."""
-        return [match.span() for match in self._compiled.finditer(_storable(text))]
+    def first(self, text: str) -> int | None:
+        """Where its first match begins."""
+        match = self._compiled.search(_storable(text))
+        return None if match is None else int(match.start())
+
+    def spans(self, text: str, group: str = "") -> list[tuple[int, int]]:
+        """Where it matches, or where its group stands."""
+        number = self._compiled.groupindex[group] if group else 0
+        return [match.span(number) for match in self._compiled.finditer(_storable(text))]
+
+
+class TextSet:
+    """Several patterns of ours over text as it is: which ones match."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._found: Callable[[Any], Sequence[int]]
+        if re2 is None:
+            compiled = [regex.compile(_for_regex(pattern)) for pattern in patterns]
+            self._found = lambda text: [number for number, pattern in enumerate(compiled) if pattern.search(text)]
+            return
+        found_by = re2.Set.SearchSet(_options(latin1=False))
+        for pattern in patterns:
+            found_by.Add(pattern)
+        found_by.Compile()
+        self._found = lambda text: sorted(found_by.Match(text) or ())
+
+    def hits(self, text: str) -> Sequence[int]:
+        """The numbers of the patterns that match somewhere, ascending."""
+        return self._found(_storable(text))
 
 
 class CustomPattern:

@@ -1,0 +1,106 @@
+"""Finds personal data of many kinds in one pass: candidates by patterns, then check digits, shapes and context words.
+
+Which kinds there are is in `KINDS`; how each is recognised is in the file of its family, and in `rules`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+from gateway.detect import banking, cards, national_numbers, numbers, phones
+from gateway.detect.normalise import fold
+from gateway.detect.patterns import PatternSet, compile_text
+from gateway.detect.rules import rules
+from gateway.detect.spans import Span, View, resolve
+
+KINDS = (
+    "EMAIL", "PHONE", "CREDIT_CARD", "US_SSN", "US_ITIN", "IBAN", "BANK_ACCOUNT", "DATE_OF_BIRTH", "PASSPORT",
+    "NATIONAL_ID", "IP_ADDRESS", "MAC_ADDRESS", "CRYPTO", "ADDRESS", "NAME",
+)  # fmt: skip
+# What a value and the words after it can span: an address letter by letter is the longest.
+HOLD_BACK = 160
+_SHAPES = cards.SHAPES | phones.SHAPES | national_numbers.SHAPES
+
+
+class PersonalData:
+    """Finds these `kinds`; what is less sure than `min_score` is left out."""
+
+    def __init__(self, kinds: Iterable[str] = KINDS, min_score: float = 0.5) -> None:
+        self._kinds = frozenset(kinds)
+        self._min_score = min_score
+        self._judges = [judge for judge, made in _JUDGES if not self._kinds.isdisjoint(made)]
+        self._rules = [rule for rule in rules() if rule.kind in self._kinds]
+        patterns = [rule.pattern for rule in self._rules]
+        triggers = [rule.trigger for rule in self._rules]
+        if self._judges:
+            patterns.append(numbers.RUN)
+            triggers.append(numbers.RUN)
+        self._set = PatternSet(patterns, triggers)
+
+    def scan(self, text: str, own: Sequence[Span] = ()) -> list[Span]:
+        """All that was found, and the caller's `own`, in order, without overlaps; positions are those of `text`."""
+        view = View(text)
+        found = [span for span in self._found(view) if span.kind in self._kinds and span.score >= self._min_score]
+        if view.folded.origin is not None:
+            found = [view.original(span) for span in found]
+        found += own
+        return resolve(found) if len(found) > 1 else found
+
+    def settled(self, text: str) -> int:
+        """How many characters at the front keep their findings whatever text follows.
+
+        Every value has a digit, an `@` or a word for it, and begins at most a few words before: where none of these
+        is near, only the last words can still become part of one.
+        """
+        low = max(0, len(text) - HOLD_BACK)
+        tail = fold(text[low:])
+        if "NAME" in self._kinds or tail.origin is not None:
+            return low
+        seed = _SEED.first(tail.text)
+        return low + _words_back(tail.text, len(tail.text) if seed is None else seed)
+
+    def _found(self, view: View) -> Iterator[Span]:
+        for number in self._set.hits(view.data):
+            search = partial(self._set.find, number, view.data)
+            if number < len(self._rules):
+                yield from self._rules[number].find(view, search)
+                continue
+            for match in search():
+                yield from numbers.find(view, match.start(), match.end(), _SHAPES, self._judge)
+
+    def _judge(self, number: numbers.Number) -> Span | None:
+        spans = (judge(number) for judge in self._judges)
+        return next((span for span in spans if span is not None), None)
+
+
+def _words_back(text: str, at: int) -> int:
+    # To the start of the word at `at`, then over two more; letters standing alone may be one word torn apart.
+    left = 3
+    while at and left:
+        while at and text[at - 1].isspace():
+            at -= 1
+        end = at
+        while at and not text[at - 1].isspace():
+            at -= 1
+        left -= end - at > 1
+    return at
+
+
+_SEED = compile_text(
+    r"(?i)[0-9@]|&#|%40|[\[({<|*/_~][ ]?(?:at|a|arroba|chez|bei|malpa|dot)|\b(?:at|arroba|chiocciola|arobase|"
+    r"klammeraffe|dot|punkt|punto|point|ponto|kropka|calle|avenida|avda|plaza|via|viale|piazza|corso|rua|av\.|c/)"
+)
+
+
+def _national_first(number: numbers.Number) -> Span | None:
+    # The nearest words decide between a phone and another number of the same length.
+    return national_numbers.judge(number) if "national" in number.labels.near and not number.plus else None
+
+
+_JUDGES: tuple[tuple[Callable[[numbers.Number], Span | None], frozenset[str]], ...] = (
+    (cards.judge, frozenset({"CREDIT_CARD"})),
+    (national_numbers.judge_us, frozenset({"US_SSN", "US_ITIN"})),
+    (_national_first, frozenset({"NATIONAL_ID"})),
+    (banking.judge, frozenset({"BANK_ACCOUNT"})),
+    (phones.judge, frozenset({"PHONE"})),
+    (national_numbers.judge, frozenset({"NATIONAL_ID"})),
+)
