@@ -18,7 +18,7 @@ class Acting:
         self.hold_back = detector.hold_back
         self.apply_to = stage or getattr(detector, "apply_to", "both")
         self._scan = detector.scan
-        self._action: Action = action or getattr(detector, "action", "block")
+        self._action: Action = getattr(detector, "action", "block") if action is None else action
         self._threshold = getattr(detector, "threshold", 0.5) if threshold is None else threshold
 
     async def check(self, text: str, context: Context) -> Verdict:
