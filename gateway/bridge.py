@@ -19,15 +19,18 @@ from gateway.pieces import Begin, Delta, Fail, Over, Piece, Tokens
 _STREAMS = ("event-stream", "eventstream")  # what the types of the formats' streams have in them
 
 
-def wire_for(endpoint: str, dialect: str, provider: Provider) -> str | None:
+def wire_for(endpoint: str, dialect: str, provider: Provider, model: str) -> str | None:
     """The dialect to speak to this provider for a request of `dialect`: the same one where it serves the endpoint, else
-    the first of its `wires` that the request can be translated into; `None` if there is none."""
-    if endpoint in provider.endpoints:
+    the first of its `wires` that the request can be translated into; `None` if there is none. A provider that serves
+    its models in different dialects tells both for each by `spoken(model)`."""
+    spoken = getattr(provider, "spoken", None)
+    endpoints, wires = (provider.endpoints, getattr(provider, "wires", ())) if spoken is None else spoken(model)
+    if endpoint in endpoints:
         return dialect
     mine = CODECS.get(dialect)
     if mine is None or mine.endpoint != endpoint:
         return None
-    for wire in getattr(provider, "wires", ()):
+    for wire in wires:
         theirs = CODECS.get(wire)
         if theirs is not None and wire != dialect and theirs.family == mine.family:
             return str(wire)
@@ -55,6 +58,7 @@ class Bridge:
         self._theirs = codec(exchange.wire)
         self.asked = _asked(exchange, request)
         self.translation = Translation(exchange.id)
+        self.translation.origin = exchange.wire
         asked = self.asked
         if exchange.cap is not None:
             asked = msgspec.structs.replace(asked, max_output=exchange.cap)

@@ -47,7 +47,10 @@ async def explain(
     except GatewayError as error:
         return {**told, "would": "refuse", "refusal": _refusal(error)}
     exchange.model = resolved.name
-    targets = [target for target in resolved.targets if wire_for(endpoint, dialect.name, target.provider) is not None]
+    targets = [
+        target for target in resolved.targets
+        if wire_for(endpoint, dialect.name, target.provider, target.model) is not None
+    ]
     if not targets:
         told["refusal"] = {"status": 404, "code": "model_not_found", "message": f"No target serves {endpoint}."}
     shown = [_target(exchange, target) for target in targets]

@@ -78,7 +78,8 @@ class Provider(Protocol):
     """Role `provider`: turns a request into HTTP for one upstream. `encode` is pure, without I/O.
 
     `endpoints` are served in their own dialect, byte for byte. Optional: `wires`, the dialects into which other
-    requests are translated, the best first (`Exchange.wire` says which it is); `price_book`, `prices` and `facts`.
+    requests are translated, the best first (`Exchange.wire` says which it is); `spoken(model)`, which gives both for
+    one model; `price_book`, `prices` and `facts`.
     """
 
     name: str

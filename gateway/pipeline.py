@@ -203,7 +203,7 @@ def _eligible(exchange: Exchange, targets: Iterable[Target]) -> list[tuple[Targe
     """The targets that can be asked, each with the dialect to ask it in; none twice, however often it is named."""
     found: dict[tuple[str, str], tuple[Target, str]] = {}
     for target in targets:
-        wire = wire_for(exchange.endpoint, exchange.dialect.name, target.provider)
+        wire = wire_for(exchange.endpoint, exchange.dialect.name, target.provider, target.model)
         if wire is not None:
             found[target.provider.name, target.model] = (target, wire)
     return list(found.values())

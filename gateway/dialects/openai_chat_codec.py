@@ -1,0 +1,49 @@
+"""`openai.chat` for translation: requests, replies, streams and errors, both ways. The parts are in `openai_chat_*`."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from gateway.codec import Failure, Translation
+from gateway.conversation import Answer, Conversation
+from gateway.dialects import openai_chat_reply
+from gateway.dialects.openai_chat_read import DIALECT, conversation_of
+from gateway.dialects.openai_chat_reader import ChatReader
+from gateway.dialects.openai_chat_write import body_of
+from gateway.dialects.openai_chat_writer import ChatWriter
+from gateway.dialects.openai_failure import failure_of
+from gateway.exchange import Request, Target
+
+
+class ChatCodec:
+    """See `gateway.codec.Codec`."""
+
+    dialect = DIALECT
+    family: Literal["conversation"] = "conversation"
+
+    def read_request(self, request: Request) -> Conversation:
+        """The request in the common form."""
+        return conversation_of(request)
+
+    def write_request(self, conversation: Conversation, target: Target, translation: Translation) -> dict[str, Any]:
+        """The body for the target."""
+        return body_of(conversation, target, translation)
+
+    def read_reply(self, body: bytes, translation: Translation) -> Answer:
+        """A whole reply of a provider."""
+        return openai_chat_reply.read(body, translation)
+
+    def write_reply(self, answer: Answer, asked: Conversation, translation: Translation) -> bytes:  # noqa: ARG002
+        """A whole reply for a client."""
+        return openai_chat_reply.write(answer, translation)
+
+    def reader(self, translation: Translation) -> ChatReader:
+        """For one stream of a provider."""
+        return ChatReader(translation)
+
+    def writer(self, asked: Conversation, translation: Translation) -> ChatWriter:
+        """For one stream to a client."""
+        return ChatWriter(asked, translation)
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """What an error reply says."""
+        return failure_of(status, headers, body)
