@@ -68,8 +68,10 @@ class Blocks:
         if not turns:
             raise InvalidRequest("No message has any content.", param="messages")
         self._finish(turns)
-        text = "\n\n".join(block["text"] for block in system) if all(b.keys() == {"type", "text"} for b in system) else ""
-        return (text if len(system) < 2 or not self._same else system) if text else system, turns
+        plain = all(block.keys() == {"type", "text"} for block in system)
+        if plain and not (self._same and len(system) > 1):
+            return "\n\n".join(block["text"] for block in system), turns
+        return system, turns
 
     def _finish(self, turns: list[dict[str, Any]]) -> None:
         for turn in turns:
@@ -120,7 +122,7 @@ class Blocks:
             return self._thinking(part)
         if isinstance(part, Refusal):
             return {"type": "text", "text": part.text} if part.text.strip() else None
-        if part.dialect == DIALECT and part.value is not None:
+        if part.dialect == DIALECT:
             return dict(part.value)
         self._drop(foreign_name(part))
         return None

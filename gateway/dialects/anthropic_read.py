@@ -64,9 +64,12 @@ def conversation_of(request: Request) -> Conversation:
         tools=tuple(_tools(body)),
         tool_choice=_choice(choice),
         parallel_tools=None if alone is None else not alone,
-        output=_output(fields.mapping(config, "format", "output_config")
-                       or fields.mapping(body, "output_format", "output_format")),
-        reasoning=_reasoning(fields.mapping(body, "thinking", "thinking"), fields.text(config, "effort", "output_config")),
+        output=_output(
+            fields.mapping(config, "format", "output_config") or fields.mapping(body, "output_format", "output_format")
+        ),
+        reasoning=_reasoning(
+            fields.mapping(body, "thinking", "thinking"), fields.text(config, "effort", "output_config")
+        ),
         sampling=Sampling(
             temperature=fields.number(body, "temperature"), top_p=fields.number(body, "top_p"),
             top_k=fields.integer(body, "top_k"), stop=fields.strings(body.get("stop_sequences"), "stop_sequences"),
@@ -167,9 +170,9 @@ def _result(block: dict[str, Any]) -> ToolResult:
         parts.append(TextPart(content))
     else:
         parts += [_block(inner) for inner in fields.objects(content, "messages")]
-    kept = tuple(
-        part if isinstance(part, TextPart | MediaPart | Foreign) else Foreign(DIALECT, None) for part in parts
-    )
+    kept = tuple(part for part in parts if isinstance(part, TextPart | MediaPart | Foreign))
+    if len(kept) != len(parts):
+        raise InvalidRequest("A tool result can hold texts, images and documents.", param="messages")
     return ToolResult(
         fields.needed(block, "tool_use_id", "messages"), kept, error=block.get("is_error") is True,
         cache=cache_of(block),

@@ -126,7 +126,8 @@ class _Writer:
         if output is None:
             return
         schema = output.schema
-        if schema is not None and output.kind == "json_schema" and (self._same or (self._traits.schema and closed(schema))):
+        promised = self._same or (self._traits.schema and closed(schema))
+        if schema is not None and output.kind == "json_schema" and promised:
             self._body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
             return
         name = self._translation.named(output.name or ANSWER, _MOST_NAME)
@@ -157,7 +158,7 @@ class _Writer:
             return
         style = self._traits.thinking
         forced = self._body.get("tool_choice", {}).get("type") in ("any", "tool")
-        if style == "none" or ((forced or not whole) and not self._same):
+        if style == "none" or ((forced or (style == "budget" and not whole)) and not self._same):
             self._drop("reasoning")
             return
         if reasoning.budget is not None and (self._same or style == "budget"):
@@ -207,12 +208,13 @@ class _Writer:
             self._body["stop_sequences"] = stop
 
     def _chosen(self, name: str, value: float) -> None:
-        """Temperature and the like: refused beside reasoning and by newer models, where only the default may be said."""
+        """Temperature and the like: refused beside reasoning and by newer models, unless it is the default."""
         if self._same:
             self._body[name] = value
             return
         default = name != "top_k" and value == 1
-        if self._thinks or not self._traits.sampling or (name == "top_p" and "temperature" in self._body and not self._traits.both):
+        second = name == "top_p" and "temperature" in self._body and not self._traits.both
+        if self._thinks or not self._traits.sampling or second:
             if not default:
                 self._drop(name)
         elif name == "temperature" and value > 1:
@@ -235,7 +237,8 @@ class _Writer:
             self._drop("service_tier")
         if asked.modalities and asked.modalities != ("text",):
             self._drop("modalities")
-        for name, value in (("verbosity", asked.verbosity), ("store", asked.store), ("prompt_cache_key", asked.cache_key)):
+        others = {"verbosity": asked.verbosity, "store": asked.store, "prompt_cache_key": asked.cache_key}
+        for name, value in others.items():
             if value and value != "medium":
                 self._drop(name)
         for name, value in asked.foreign.items():

@@ -22,6 +22,7 @@ CODECS: Mapping[str, Entry] = MappingProxyType({
     "openai.chat": Entry("conversation", "chat.completions", "gateway.dialects.openai_chat_codec:ChatCodec"),
     "gemini.generate": Entry("conversation", "generateContent", "gateway.dialects.gemini_codec:GeminiCodec"),
     "gemini.generate.array": Entry("conversation", "generateContent", "gateway.dialects.gemini_codec:GeminiArrayCodec"),
+    "anthropic.messages": Entry("conversation", "messages", "gateway.dialects.anthropic_codec:MessagesCodec"),
 })
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from gateway.dialects.anthropic import CountTokens, Messages
 from gateway.dialects.openai_chat import Chat
 from gateway.dialects.openai_completions import Completions
 from gateway.dialects.openai_embeddings import Embeddings
@@ -28,4 +29,8 @@ SERVED = (
     Served("chat.completions", _under("/chat/completions"), Chat),
     Served("completions", _under("/completions"), Completions),
     Served("embeddings", _under("/embeddings"), Embeddings),
+    Served("messages", (*_under("/messages"), "/anthropic/v1/messages"), Messages),
+    Served(
+        "messages.count_tokens", (*_under("/messages/count_tokens"), "/anthropic/v1/messages/count_tokens"), CountTokens
+    ),
 )

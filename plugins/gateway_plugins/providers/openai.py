@@ -23,6 +23,7 @@ class Options(openai_compatible.Options, frozen=True, forbid_unknown_fields=True
     organization: Annotated[str | None, Meta(description="Sent as OpenAI-Organization.")] = None
     project: Annotated[str | None, Meta(description="Sent as OpenAI-Project.")] = None
     price_book: str | None = "openai"
+    takes: tuple[str, ...] = ("developer",)
 
 
 class OpenAI(openai_compatible.OpenAICompatible):
@@ -36,7 +37,7 @@ class OpenAI(openai_compatible.OpenAICompatible):
             raise ValueError("api_key is empty; set `when: ${OPENAI_API_KEY:-}` to switch the provider off without one")
         super().__init__(config)
 
-    def fixed_headers(self, config: openai_compatible.Options) -> dict[str, str]:
+    def fixed_headers(self, config: openai_compatible.Address) -> dict[str, str]:
         """As for any upstream, with the account."""
         assert isinstance(config, Options)
         account = {"openai-organization": config.organization, "openai-project": config.project}

@@ -8,7 +8,7 @@
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -26,8 +26,8 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _CREDENTIAL = re.compile(r"key|token|secret|auth|password", re.IGNORECASE)
 
 
-class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the upstream is, and with which credential."""
+class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where an upstream is, with which credential, and how to connect."""
 
     base_url: Annotated[str, Meta(description="Up to and including /v1.")]
     api_key: Annotated[Secret | None, Meta(description="Sent as a bearer token.")] = None
@@ -40,15 +40,28 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     max_connections: Annotated[int, Meta(ge=1)] = 4096
 
 
+class Options(Address, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the upstream is, and what it understands."""
+
+    takes: Annotated[
+        tuple[str, ...],
+        Meta(description="What translated requests may use beyond the standard; see docs/dialects.md."),
+    ] = ("max_tokens",)
+    think_tags: Annotated[
+        bool, Meta(description="The models write their reasoning as `<think>…</think>` into the answer.")
+    ] = False
+
+
 class OpenAICompatible:
     """The same dialect on both sides: bytes go through, but for the model's name and what accounting needs."""
 
     Config = Options
     endpoints = frozenset(PATHS)
     wires: tuple[str, ...] = ("openai.chat",)
+    paths: Mapping[str, str] = PATHS
     name = "openai_compatible"
 
-    def __init__(self, config: Options) -> None:
+    def __init__(self, config: Address) -> None:
         parts = urlsplit(config.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("base_url must be an http(s) URL with a host, and no query or fragment")
@@ -60,8 +73,11 @@ class OpenAICompatible:
             raise ValueError("api_key must be printable ASCII, without line breaks")
         self.config = config
         self.price_book = config.price_book
-        self._urls = {endpoint: config.base_url.rstrip("/") + path for endpoint, path in PATHS.items()}
-        self._headers = _checked(self.fixed_headers(config))
+        if isinstance(config, Options):
+            self.takes = frozenset(config.takes)
+            self.think_tags = config.think_tags
+        self._urls = {endpoint: config.base_url.rstrip("/") + path for endpoint, path in self.paths.items()}
+        self.headers = _checked(self.fixed_headers(config))
 
     def peer(self, timeouts: Timeouts) -> Peer:
         """How to connect: this provider's own deadlines, or the file's."""
@@ -82,18 +98,26 @@ class OpenAICompatible:
 
     def encode(self, exchange: Exchange, target: Target) -> HttpRequest:
         """The request with this provider's address and credential."""
+        return HttpRequest(
+            method="POST", url=self.url(exchange), headers=self.headers, body=self.body(exchange, target),
+            varying=tuple(self.traced(exchange)),
+        )
+
+    def url(self, exchange: Exchange) -> str:
+        """Where the request goes."""
+        return self._urls[exchange.wire_endpoint]
+
+    def traced(self, exchange: Exchange) -> list[tuple[str, str]]:
+        """The headers that differ from request to request."""
         varying = [("x-request-id", exchange.id)]
         varying.extend((name, value) for name in FORWARDED if (value := exchange.headers.get(name)))
-        return HttpRequest(
-            method="POST", url=self._urls[exchange.wire_endpoint], headers=self._headers,
-            body=self.body(exchange, target), varying=tuple(varying),
-        )
+        return varying
 
     def body(self, exchange: Exchange, target: Target) -> bytes:
         """The bytes to send."""
         return outgoing(exchange, target.model)
 
-    def fixed_headers(self, config: Options) -> dict[str, str]:
+    def fixed_headers(self, config: Address) -> dict[str, str]:
         """The headers that each request has, names in lower case; the configured ones win."""
         headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
         if config.api_key:

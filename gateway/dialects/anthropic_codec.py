@@ -1,0 +1,49 @@
+"""`anthropic.messages` for translation: requests, replies, streams, errors. The parts are in `anthropic_*`."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from gateway.codec import Failure, Translation
+from gateway.conversation import Answer, Conversation
+from gateway.dialects import anthropic_reply
+from gateway.dialects.anthropic_failure import failure_of
+from gateway.dialects.anthropic_read import DIALECT, conversation_of
+from gateway.dialects.anthropic_reader import MessagesReader
+from gateway.dialects.anthropic_write import body_of
+from gateway.dialects.anthropic_writer import MessagesWriter
+from gateway.exchange import Request, Target
+
+
+class MessagesCodec:
+    """See `gateway.codec.Codec`."""
+
+    dialect = DIALECT
+    family: Literal["conversation"] = "conversation"
+
+    def read_request(self, request: Request) -> Conversation:
+        """The request in the common form."""
+        return conversation_of(request)
+
+    def write_request(self, conversation: Conversation, target: Target, translation: Translation) -> dict[str, Any]:
+        """The body for the target."""
+        return body_of(conversation, target, translation)
+
+    def read_reply(self, body: bytes, translation: Translation) -> Answer:
+        """A whole reply of a provider."""
+        return anthropic_reply.read(body, translation)
+
+    def write_reply(self, answer: Answer, asked: Conversation, translation: Translation) -> bytes:  # noqa: ARG002
+        """A whole reply for a client."""
+        return anthropic_reply.write(answer, translation)
+
+    def reader(self, translation: Translation) -> MessagesReader:
+        """For one stream of a provider."""
+        return MessagesReader(translation)
+
+    def writer(self, asked: Conversation, translation: Translation) -> MessagesWriter:
+        """For one stream to a client."""
+        return MessagesWriter(asked, translation)
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """What an error reply says."""
+        return failure_of(status, headers, body)

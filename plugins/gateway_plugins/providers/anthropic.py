@@ -1,0 +1,92 @@
+"""Provider for Anthropic's Messages API, and for services that offer it under an address of their own.
+
+    providers:
+      - name: anthropic
+        use: provider.anthropic
+        when: ${ANTHROPIC_API_KEY:-}
+        with: {api_key: "${ANTHROPIC_API_KEY:-}"}
+
+Clients of the same format reach it byte for byte; others are translated. Of a client's `anthropic-beta` flags only
+those go on that `betas` allows.
+"""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Annotated
+
+from msgspec import Meta
+
+from gateway import Exchange, HttpRequest, Secret, Target
+from gateway.jsonbody import outgoing
+from gateway_plugins.providers import openai_compatible
+
+PATHS = {"messages": "/v1/messages", "messages.count_tokens": "/v1/messages/count_tokens"}
+
+
+class Options(openai_compatible.Address, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The key, and what this service knows."""
+
+    base_url: Annotated[str, Meta(description="Without /v1.")] = "https://api.anthropic.com"
+    api_key: Annotated[Secret | None, Meta(description="An Anthropic API key, sent as x-api-key.")] = None
+    auth_token: Annotated[Secret | None, Meta(description="Sent as a bearer token instead of a key.")] = None
+    version: Annotated[str, Meta(description="`anthropic-version` of requests whose client names none.")] = "2023-06-01"
+    betas: Annotated[
+        tuple[str, ...], Meta(description="Flags of `anthropic-beta` that this service knows, as names or patterns.")
+    ] = ("*",)
+    price_book: str | None = "anthropic"
+
+
+class Anthropic(openai_compatible.OpenAICompatible):
+    """The Messages API."""
+
+    Config = Options
+    name = "anthropic"
+    endpoints = frozenset(PATHS)
+    wires = ("anthropic.messages",)
+    paths = PATHS
+    config: Options
+
+    def __init__(self, config: Options) -> None:
+        if not (config.api_key or config.auth_token):
+            raise ValueError(
+                "api_key is empty; set `when: ${ANTHROPIC_API_KEY:-}` to switch the provider off without one"
+            )
+        super().__init__(config)
+
+    def secrets(self) -> Sequence[str]:
+        """Credentials that must never show in a text to a client."""
+        token = self.config.auth_token
+        return [*super().secrets(), *([token.reveal()] if token else [])]
+
+    def encode(self, exchange: Exchange, target: Target) -> HttpRequest:
+        """The request with this provider's address, credential and version, and the flags that it knows."""
+        varying = self.traced(exchange)
+        varying.append(("anthropic-version", exchange.headers.get("anthropic-version") or self.config.version))
+        if flags := self._flags(exchange):
+            varying.append(("anthropic-beta", ",".join(flags)))
+        return HttpRequest(
+            method="POST", url=self.url(exchange), headers=self.headers, body=outgoing(exchange, target.model),
+            varying=tuple(varying),
+        )
+
+    def fixed_headers(self, config: openai_compatible.Address) -> dict[str, str]:
+        """The headers that each request has; the configured ones win."""
+        assert isinstance(config, Options)
+        headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+        if config.api_key:
+            headers["x-api-key"] = config.api_key.reveal()
+        if config.auth_token:
+            headers["authorization"] = f"Bearer {config.auth_token.reveal()}"
+        return {**headers, **{name.lower(): value for name, value in config.headers.items()}}
+
+    def _flags(self, exchange: Exchange) -> list[str]:
+        """The client's flags that this service knows; the others are named to the client."""
+        given = exchange.headers.get("anthropic-beta", "")
+        if exchange.bridge is not None:
+            given = exchange.bridge.headers.get("anthropic-beta", "")
+        flags = list(dict.fromkeys(flag.strip() for flag in given.split(",") if flag.strip()))
+        known = [flag for flag in flags if any(fnmatchcase(flag, pattern) for pattern in self.config.betas)]
+        lost = [flag for flag in flags if flag not in known]
+        if lost and (warning := f"dropped=anthropic-beta:{'+'.join(lost)}") not in exchange.warnings:
+            exchange.warnings.append(warning)
+        return known
