@@ -55,7 +55,7 @@ class Options(Address, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class OpenAICompatible:
     """The same dialect on both sides: bytes go through, but for the model's name and what accounting needs."""
 
-    Config = Options
+    Config: type[Address] = Options
     endpoints = frozenset(PATHS)
     wires: tuple[str, ...] = ("openai.chat",)
     paths: Mapping[str, str] = PATHS
