@@ -1,0 +1,121 @@
+"""Recognises prompt injection: rules in thirty languages on a text and on its other readings, and a linear model.
+
+It judges one text and knows nothing of policies. What it does not see is said in docs/guardrails/prompt-injection.md.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.detect.patterns import PatternSet, compile_text
+from gateway.detect.phrases import Hit, Phrases, Plain, Rule, heads, plain
+from gateway.detect.views import Readings, squeezed
+from gateway.detect.words import read
+from gateway.hookspecs import Finding
+
+_MENTIONED = 0.35  # somebody speaks about such a phrase
+
+
+class Words(msgspec.Struct, frozen=True):
+    """One language's words in `words/languages.toml`."""
+
+    disregard: str
+    before: str
+    instructions: str
+    all_before: str
+    reveal: str
+    prompt: str
+
+
+class Injections:
+    """All rules, compiled once."""
+
+    def __init__(self) -> None:
+        english = read("english")
+        self._phrases = Phrases([*_english(english), *_other_languages()])
+        self._squeezed = PatternSet(english["squeezed"]["patterns"])
+
+    def findings(self, text: str) -> list[Finding]:
+        """What the rules find in a text and in its other readings."""
+        seen = plain(text)
+        found = list(self._in(seen))
+        readings = Readings(text, seen.text)
+        if (readings.spaced and self._glued(seen.text)) or any(self._says(reading) for _name, reading in readings):
+            found.append(Finding(0, len(text), "obfuscated", 0.9))
+        return _merged(found)
+
+    def _in(self, seen: Plain) -> Iterator[Finding]:
+        for hit in self._phrases.find(seen.text):
+            score = _MENTIONED if _mentioned(seen.text, hit) else hit.rule.score
+            yield Finding(*seen.span(hit.start, hit.end), hit.rule.kind, score)
+
+    def _says(self, reading: str, depth: int = 0) -> bool:
+        seen = plain(reading)
+        if self._phrases.find(seen.text) or self._glued(seen.text):
+            return True
+        return depth < 1 and any(self._says(inner, depth + 1) for _name, inner in Readings(reading, seen.text))
+
+    def _glued(self, text: str) -> bool:
+        return bool(self._squeezed.hits(squeezed(text)))
+
+
+def _merged(found: Iterable[Finding]) -> list[Finding]:
+    """Overlapping findings of one kind become one; in the order of their start."""
+    merged: list[Finding] = []
+    for finding in sorted(found, key=lambda finding: (finding.start, finding.end)):
+        for at, other in enumerate(merged):
+            if other.kind == finding.kind and finding.start < other.end:
+                both = Finding(other.start, max(other.end, finding.end), other.kind, max(other.score, finding.score))
+                merged[at] = both
+                break
+        else:
+            merged.append(finding)
+    return merged
+
+
+def _mentioned(text: str, hit: Hit) -> bool:
+    """Is the phrase quoted in a sentence about such phrases, rather than said?"""
+    before = text[max(0, hit.start - 90) : hit.start]
+    return _QUOTING.found_in(before)
+
+
+_QUOTING = compile_text(
+    r"(?:attacks?|injections?|jailbreaks?|phrases?|payloads?|patterns?|words?|wordings?|strings?|sentences?|examples?"
+    r"|attackers?|detect\w*|filters?|blocks?|flags?|angriffe?|ausdruck|satze?|phrase[ns]?|attaques?|ataques?|frases?)"
+    r"\b[^.!?\n]{0,50}[\"'`(\[]+ ?(?:please |just |now )?$"
+)
+
+
+def _english(english: Mapping[str, Any]) -> Iterator[Rule]:
+    lists: Mapping[str, str] = english["lists"]
+    for entry in english["phrases"]:
+        first, second = (_filled(pattern, lists) for pattern in entry["needs"])
+        yield Rule(entry["kind"], _filled(entry["pattern"], lists), (first, second), entry["score"])
+
+
+def _filled(pattern: str, lists: Mapping[str, str]) -> str:
+    for _ in range(2):  # a list may name another
+        for name, words in lists.items():
+            pattern = pattern.replace("{" + name + "}", words)
+    return pattern
+
+
+def _other_languages() -> Iterator[Rule]:
+    for words in read("languages").values():
+        yield from _in_language(msgspec.convert(words, Words))
+
+
+def _in_language(words: Words) -> Sequence[Rule]:
+    what = f"(?:(?:{words.before})<40>(?:{words.instructions})|(?:{words.instructions})<40>(?:{words.before}))"
+    verb, end = f"(?:{words.disregard})", f"(?:{words.all_before})"
+    needs = (heads(words.disregard), heads(words.instructions))
+    names = (heads(words.prompt), heads(words.reveal))
+    return (
+        Rule("override", f"{verb}<50>{what}", needs, 0.9),
+        Rule("override", f"{what}<50>{verb}", needs, 0.85),
+        Rule("override", f"{verb}<30>{end}", (needs[0], heads(words.all_before)), 0.85),
+        Rule("override", f"{end}<30>{verb}", (needs[0], heads(words.all_before)), 0.8),
+        Rule("extraction", f"(?:{words.reveal})<50>(?:{words.prompt})", names, 0.85),
+        Rule("extraction", f"(?:{words.prompt})<50>(?:{words.reveal})", names, 0.8),
+    )
