@@ -152,3 +152,9 @@ MONTHS = (
     "gen ene sty lut led úno bře dub kvě čer srp zář říj pro tam hel huh tou kes hei elo syy lok jou янв фев мар "
     "апр мая май июн июл авг сен окт ноя дек ιαν φεβ μαρ απρ μαϊ ιου αυγ σεπ οκτ νοε δεκ"
 )
+# Values in the place of a password that are none.
+NO_SECRETS = (
+    "password passwd secret token changeme admin root user username none null true false string required "
+    "optional invalid incorrect wrong correct expired reset protected encrypted hashed hidden unknown "
+    "default test testing guest postgres mysql redis mongo mongodb rabbitmq elastic localhost pass"
+)
