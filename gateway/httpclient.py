@@ -168,9 +168,9 @@ class Connection(asyncio.Protocol):
         self._unsent = False
 
     def _wait(self, reply: UpstreamReply) -> "asyncio.Future[None]":
-        due = min(self._silent_at, self._quiet_at, self._total_at)
-        if due < self._timer_at:
-            self._arm(due)
+        timer_at = self._timer_at
+        if self._silent_at < timer_at or self._quiet_at < timer_at or self._total_at < timer_at:
+            self._arm(min(self._silent_at, self._quiet_at, self._total_at))
         waiter = reply._waiter = self._loop.create_future()
         return waiter
 

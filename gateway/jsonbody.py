@@ -174,6 +174,8 @@ def _depth_at(raw: bytes, position: int) -> int:
 
 
 def _check_depth(outline: bytes) -> None:
+    if outline.count(b"{") + outline.count(b"[") <= MAX_DEPTH:
+        return
     brackets = outline.translate(None, _NOT_BRACKETS)
     for _ in range(MAX_DEPTH):  # each turn takes the innermost pairs away
         if not brackets:

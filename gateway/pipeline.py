@@ -352,9 +352,11 @@ def _error_answer(exchange: Exchange, incoming: "Incoming", error: GatewayError)
 
 def header_safe(text: str) -> str:
     """`text` as a header value: printable ASCII, at most 1,000 characters."""
+    if len(text) <= 1000 and text.isascii() and text.isprintable():
+        return text
     return "".join(c if " " <= c <= "~" else "?" for c in text[:1000])
 
 
 def _new_id() -> str:
     """A request id that sorts by time: 12 hex digits of milliseconds and 64 random bits. Unique, not secret."""
-    return f"req_{now_ms():012x}{random.getrandbits(64):016x}"
+    return f"req_{now_ms() << 64 | random.getrandbits(64):028x}"

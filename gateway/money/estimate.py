@@ -108,7 +108,7 @@ def _sizes(exchange: Exchange) -> tuple[int, int]:
 def _weigh(raw: bytes) -> tuple[int, int]:
     """Bytes of text, and tokens of media: images count by piece, other files by size."""
     size, media = len(raw), 0
-    at = raw.find(_MARK)
+    at = raw.find(_MARK) if raw.rfind(_MARK) >= 0 else -1  # mostly there is none, which is found sooner from the end
     while at >= 0:
         start = at + len(_MARK)
         end = raw.find(b'"', start)
@@ -123,4 +123,4 @@ def _weigh(raw: bytes) -> tuple[int, int]:
 
 def _linked_images(raw: bytes) -> int:
     """Images given by address: an upstream fetches them, and bills them like others."""
-    return raw.count(b'"url":"http') + raw.count(b'"url": "http') if b'"image_url"' in raw else 0
+    return raw.count(b'"url":"http') + raw.count(b'"url": "http') if raw.rfind(b'"image_url"') >= 0 else 0

@@ -83,8 +83,11 @@ def charge(rows: Rows, asks: Sequence[Ask], now: int) -> None:
     for ask in asks:
         if ask.kind != "budget":
             raise ValueError(f"{ask.key} is a {ask.kind}: only a budget can be charged without a hold")
-        name, row, _ = _load(rows, ask, now)
-        row[0] = min(row[0] + ask.amount, MOST)
+        name = "b" + ask.key
+        row = rows.get(name) or [0, 0, 0, now]
+        row[0] += ask.amount
+        if row[0] > MOST:
+            row[0] = MOST
         _touch(row, ask, now)
         rows[name] = row
 

@@ -136,6 +136,9 @@ class SqliteWriter:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         except OSError as error:
             raise StoreUnavailable(f"The database {path} cannot be opened: {error.strerror}.") from error
+        # Without an adapter of its own each flag and each missing value costs an exception inside the driver.
+        sqlite3.register_adapter(bool, int)
+        sqlite3.register_adapter(type(None), lambda none: none)
         return cls(await _connect(f"file:{quote(str(path))}?mode=rw", busy_ms, _WRITE), path)
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
