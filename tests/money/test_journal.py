@@ -139,13 +139,13 @@ def test_two_journals_of_one_slot_never_share_a_name(tmp_path):
 def test_a_full_segment_is_followed_by_one_that_begins_with_what_is_open(tmp_path):
     journal = Journal(tmp_path, 0, fsync_ms=5, max_bytes=1 << 30, segment_bytes=64 * 1024)
     journal.open(exchange(999_999))
-    for number in range(1000):
+    for number in range(2000):
         journal.open(exchange(number))
         journal.close(finished(number))
     journal.stop()
     paths = sorted(tmp_path.glob("*.journal"))
     assert len(paths) > 3
-    assert sorted(row.id for row in rows_in(tmp_path)) == [f"req_{n:08d}" for n in range(1000)]
+    assert sorted(row.id for row in rows_in(tmp_path)) == [f"req_{n:08d}" for n in range(2000)]
     opened = {}
     Segment(paths[-1]).left_open(opened)
     assert set(opened) == {"req_00999999"}
