@@ -19,8 +19,9 @@ _IBAN_LENGTHS = {
     for code in codes.split()
 }  # fmt: skip
 IBAN = (
-    r"(?i)(?:" + "|".join(sorted(_IBAN_LENGTHS)) + r")[ .\-]?[0-9][ .\-]?[0-9](?:[ .\-\n\r\t_/]{0,2}[A-Z0-9]){11}"
+    r"(?i)(?:" + "|".join(sorted(_IBAN_LENGTHS)) + r")[ .\-]?[0-9][ .\-]?[0-9](?:[ .\-\n\r\t_/]{0,3}[A-Z0-9]){11}"
 )
+SPACED_IBAN = r"(?i)\b[A-Z][ ][A-Z][ ][0-9][ ][0-9](?:[ ]{1,3}[A-Z0-9]){11}"
 _GAP = " .-\n\r\t_/:"
 # `DEUTDEFF500`; `SBIN0001234`; `12-34-56`
 BIC = r"\b[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?\b"
@@ -35,13 +36,14 @@ def iban(view: View, match: Match) -> Span | None:
     text, start = view.text, match.start()
     if start and (text[start - 1].isalnum() and text[start - 1].isascii()):
         return None
-    length = _IBAN_LENGTHS[text[start : start + 2].upper()]
-    value, at, gap = "", start, 0
+    value, at, gap, length = "", start, 0, 2
     while at < len(text) and len(value) < length:
         sign = text[at]
         if sign.isascii() and sign.isalnum():
             value, gap = value + sign, 0
-        elif sign in _GAP and gap < 2:
+            if len(value) == 2:
+                length = _IBAN_LENGTHS.get(value.upper(), 0)
+        elif sign in _GAP and gap < 3:
             gap += 1
         else:
             break

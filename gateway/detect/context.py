@@ -9,7 +9,7 @@ from gateway.detect.patterns import TextSet
 from gateway.detect.vocabulary import ANYWHERE, LATIN
 
 # `*` stands for any letters. In scripts without blanks, words need no boundary.
-_LOOK_BACK, _LOOK_AHEAD = 72, 44
+_LOOK_BACK, _LOOK_AHEAD, _OTHER_REACH = 72, 44, 30
 
 
 class Labels(msgspec.Struct, frozen=True):
@@ -21,6 +21,8 @@ class Labels(msgspec.Struct, frozen=True):
 
     def has(self, *kinds: str) -> bool:
         """Does one of these stand before the value, or after it where nothing before says otherwise?"""
+        if "other" in self.near:
+            return not self.near.isdisjoint(kinds)
         return not self.before.isdisjoint(kinds) or (not self.near and not self.after.isdisjoint(kinds))
 
     @property
@@ -50,8 +52,8 @@ def labels(text: str, start: int, end: int, reach: int = _LOOK_BACK) -> Labels:
     """What stands around the characters from `start` to before `end`."""
     low = max(0, start - reach)
     before = classes(_snapped(text, low, start)) if start > low else _NONE
-    if "other" in before and "other" not in classes(_snapped(text, _after_digits(text, low, start), start)):
-        before -= {"other"}  # that word had a number of its own
+    if "other" in before and "other" not in classes(_snapped(text, _last_clause(text, low, start), start)):
+        before -= {"other"}  # that word stood too far away, or had a number of its own
     near = before
     if len(before) > 1:
         for distance in (16, 28, 44):
@@ -71,9 +73,9 @@ def _snapped(text: str, low: int, high: int) -> str:
     return text[low:high]
 
 
-def _after_digits(text: str, low: int, high: int) -> int:
-    at = high
-    while at > low and not text[at - 1].isdigit():
+def _last_clause(text: str, low: int, high: int) -> int:
+    at, low = high, max(low, high - _OTHER_REACH)
+    while at > low and not text[at - 1].isdigit() and text[at - 1] not in ",;!?\n|":
         at -= 1
     return at
 

@@ -91,12 +91,16 @@ def _nir_corsica(v: str) -> bool:
 
 
 class Code:
-    """A kind of number: its pattern, its check, and whether it counts without a word nearby."""
+    """A kind of number: its pattern, its check, and whether it counts without a word nearby.
+
+    One whose check is not a sum of its digits counts beside such a word whatever the check says.
+    """
 
     def __init__(self, pattern: str, check: Callable[[str], bool], *, bare: bool) -> None:
         self.pattern = rf"(?i)\b{pattern}\b"
         self.check = check
         self.bare = bare
+        self.drawn = check in (_nino, _pan)
 
 
 CODES = (
@@ -128,7 +132,8 @@ def judge(view: View, code: Code, match: Match) -> Span | None:
     text = view.text
     raw = text[start:end]
     value = "".join(sign for sign in raw if sign.isalnum()).upper()
-    if not code.check(value):
+    fits = code.check(value)
+    if not fits and not code.drawn:
         return None
     before, after = text[start - 1 : start] if start else "", text[end : end + 1]
     if before in ("-", "/", "_", "#", ".", "@", "+", "=") and before:
@@ -138,7 +143,7 @@ def judge(view: View, code: Code, match: Match) -> Span | None:
     labels = context.labels(text, start, end)
     if labels.has("national"):
         return Span(start, end, "NATIONAL_ID", 0.9)
-    if labels.foreign or code_like or not code.bare or (code.check is _nif and " " in raw):
+    if not fits or labels.foreign or code_like or not code.bare or (code.check is _nif and " " in raw):
         return None
     if raw != raw.upper() and not view.alone(start, end):
         return None

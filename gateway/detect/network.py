@@ -6,8 +6,12 @@ from gateway.detect import context
 from gateway.detect.patterns import Match
 from gateway.detect.spans import Span, View
 
-_DOT = r"(?:\.|\[\.\]|\(\.\)|\{\.\}|\[dot\]|\(dot\)|[ ]dot[ ]|[ ]\.[ ]|\.\n|\n\.)"
+_DOT = (
+    r"(?:\.|[ ]?[\[({]\.[\])}][ ]?|[ ]?[\[({](?i:dot|punkt|punto|point)[\])}][ ]?|[ _](?i:dot|punkt|punto)[ _]|[ ]\.[ ]"
+    r"|\.\r?\n|\r?\n\.|&#46;)"
+)
 V4 = rf"[0-9]{{1,3}}(?:{_DOT}[0-9]{{1,3}}){{3}}(?:/[0-9]{{1,2}})?"
+SPACED_V4 = r"[0-9](?: [0-9]){0,2}(?: \. [0-9](?: [0-9]){0,2}){3}"
 V6 = (
     r"(?:[0-9A-Fa-f]{0,4}:){2,8}(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f]{0,4})"
     r"(?:%[A-Za-z][A-Za-z0-9]{0,14})?(?:/[0-9]{1,3})?"
@@ -25,7 +29,7 @@ def v4(view: View, match: Match) -> Span | None:
     text = view.text
     start, end = match.span()
     raw, _, bits = text[start:end].partition("/")
-    numbers = _numbers(raw)
+    numbers = _numbers(raw.replace("&#46;", "."))
     if len(numbers) != 4 or any(int(n) > 255 or (len(n) > 1 and n[0] == "0" and len(n) != 3) for n in numbers):
         return None
     if bits and int(bits) > 32:
@@ -39,6 +43,13 @@ def v4(view: View, match: Match) -> Span | None:
     if (small and raw not in _FAMOUS) or int(numbers[0]) == 0:
         return Span(start, end, "IP_ADDRESS", 0.7) if labels.has("ip") or view.alone(start, end) else None
     return Span(start, end, "IP_ADDRESS", 0.95 if labels.has("ip") else 0.85)
+
+
+def spaced_v4(view: View, match: Match) -> Span | None:
+    """An address digit by digit."""
+    numbers = view.text[match.start() : match.end()].replace(" ", "").split(".")
+    fits = all(int(number) <= 255 for number in numbers) and any(len(number) > 1 for number in numbers)
+    return Span(match.start(), match.end(), "IP_ADDRESS", 0.8) if fits else None
 
 
 def v6(view: View, match: Match) -> Span | None:

@@ -47,15 +47,15 @@ class Number:
     @cached_property
     def labels(self) -> context.Labels:
         """What the words around say."""
-        return context.labels(self.view.text, self.start, self.end)
+        return self.view.labels(self.start, self.end)
 
-    @cached_property
+    @property
     def edged(self) -> bool:
         """Do no Latin letters or digits touch it?"""
         text = self.view.text
         return not (self.start and _sticks(text[self.start - 1])) and not _sticks(text[self.end : self.end + 1])
 
-    @cached_property
+    @property
     def free(self) -> bool:
         """Does it stand for itself, not inside a name, a path, an amount or a longer code?"""
         text, start, end = self.view.text, self.start, self.end

@@ -49,17 +49,22 @@ SHAPES = frozenset({*_TRUNK, *_NANP, *_PLAIN, (3, 3, 3), (4, 4), (3, 4), (2, 2, 
 
 def judge(number: Number) -> Span | None:
     """A telephone number, or none."""
-    if not 7 <= len(number.digits) <= 17 or not number.edged or _is_date(number):
+    if not 7 <= len(number.digits) <= 17:
         return None
+    bare, number.end = number.end, _extension(number)
+    if not number.edged or _is_date(number) or (score := _score(number)) is None:
+        number.end = bare
+        return None
+    return Span(number.start, number.end, "PHONE", score)
+
+
+def _score(number: Number) -> float | None:
     if number.torn and not (number.plus or number.labels.has("phone", "speak")):
         return None
     score = _international(number) if number.plus or number.digits.startswith("00") else None
     if score is None and number.digits.startswith("011") and len(number.shape) > 2:
         score = 0.8 if _plan(number.digits[3:]) else None
-    score = score or _national(number)
-    if score is None:
-        return None
-    return Span(number.start, _extension(number), "PHONE", score)
+    return score or _national(number)
 
 
 def _international(number: Number) -> float | None:
@@ -106,7 +111,7 @@ def _national(number: Number) -> float | None:
 def _by_shape(number: Number) -> float | None:
     digits, shape = number.digits, number.shape
     national = digits[1:] if len(digits) == 11 and digits[0] == "1" else digits
-    if shape in _NANP and len(shape) > 2 and len(national) == 10:
+    if shape in _NANP and len(shape) > 2 and len(national) == 10 and digits[0] != "0":
         area, exchange = national[:3], national[3:6]
         valid = area[0] in "23456789" and exchange[0] in "23456789" and area[1:] != "11"
         if number.parens or (valid and (number.joint in "-." or number.clean)):

@@ -6,7 +6,7 @@ Which kinds there are is in `KINDS`; how each is recognised is in the file of it
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
-from gateway.detect import banking, cards, national_numbers, numbers, phones
+from gateway.detect import banking, cards, disguised, national_numbers, numbers, phones
 from gateway.detect.normalise import fold
 from gateway.detect.patterns import PatternSet, compile_text
 from gateway.detect.rules import rules
@@ -32,8 +32,8 @@ class PersonalData:
         patterns = [rule.pattern for rule in self._rules]
         triggers = [rule.trigger for rule in self._rules]
         if self._judges:
-            patterns.append(numbers.RUN)
-            triggers.append(numbers.RUN)
+            patterns += (numbers.RUN, disguised.LOOKALIKES, disguised.WORDS)
+            triggers += (numbers.RUN, disguised.LOOKALIKES_TRIGGER, disguised.THREE_WORDS)
         self._set = PatternSet(patterns, triggers)
 
     def scan(self, text: str, own: Sequence[Span] = ()) -> list[Span]:
@@ -64,6 +64,10 @@ class PersonalData:
             if number < len(self._rules):
                 yield from self._rules[number].find(view, search)
                 continue
+            if number > len(self._rules):
+                rule = disguised.words if number - len(self._rules) == 2 else disguised.lookalikes
+                yield from disguised.each(rule, view, search(), _SHAPES, self._judge)
+                continue
             for match in search():
                 yield from numbers.find(view, match.start(), match.end(), _SHAPES, self._judge)
 
@@ -87,7 +91,8 @@ def _words_back(text: str, at: int) -> int:
 
 _SEED = compile_text(
     r"(?i)[0-9@]|&#|%40|[\[({<|*/_~][ ]?(?:at|a|arroba|chez|bei|malpa|dot)|\b(?:at|arroba|chiocciola|arobase|"
-    r"klammeraffe|dot|punkt|punto|point|ponto|kropka|calle|avenida|avda|plaza|via|viale|piazza|corso|rua|av\.|c/)"
+    r"klammeraffe|dot|punkt|punto|point|ponto|kropka|calle|avenida|avda|plaza|via|viale|piazza|corso|rua|av\.|c/)|"
+    + disguised.TWO_WORDS.removeprefix("(?i)")
 )
 
 

@@ -37,6 +37,10 @@ class View:
         start = len(self.text) - len(self.text.lstrip())
         return start, max(start, len(self.text.rstrip()))
 
+    def labels(self, start: int, end: int) -> context.Labels:
+        """What the words around the characters from `start` to before `end` say."""
+        return context.labels(self.text, start, end)
+
     def alone(self, start: int, end: int) -> bool:
         """Is this all that the text says?"""
         low, high = self.stripped

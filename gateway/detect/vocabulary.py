@@ -7,13 +7,14 @@ boundary, and written as patterns. `other` are words of numbers that are nobody'
 LATIN: dict[str, str] = {
     "phone": (
         "phone* telephone* telefon* teléfon* téléphon* tel tél tlf tfno mobil* móvil* cell cellular celular* "
-        "cellulare fax handy* handynummer rufnummer* hotline whatsapp sms portable gsm msisdn landline puhelin* ring "
-        "callback pager voicemail helpline telepon nomor numer@telefonu điện@thoại sđt simu"
+        "cellulare fax handy* handynummer rufnummer* hotline whatsapp sms portable gsm msisdn landline puhelin* "
+        "ring callback pager voicemail helpline telepon nomor numer@telefonu điện@thoại sđt simu"
     ),
     "speak": (
-        "call calling called dial text@me reach contact* kontakt* contacto contatto contattare appelez appeler llame "
-        "llamar ligue ligar chiama* anruf* anrufen erreich* erreichbar joindre bel bellen zadzwoń my@number "
-        "mon@numéro meine@nummer mi@número il@mio@numero meu@número mijn@nummer"
+        "call calling called dial text txt reach contact* kontakt* contacto contatto contattare appelez appeler "
+        "appelle llame llamar llámame llámanos ligue ligar chiama* anruf* ruf ruft rufen anrufen erreich* "
+        "erreichbar joindre bel bellen zadzwoń my@number mon@numéro meine@nummer mi@número il@mio@numero "
+        "meu@número mijn@nummer"
     ),
     "ssn": (
         "ssn ssns ss# socsec social@security* social@sec* soc@sec sozialversicherungsnummer@usa seguro@social "
@@ -23,17 +24,17 @@ LATIN: dict[str, str] = {
         "itin itins individual@taxpayer* taxpayer@identification*"
     ),
     "card": (
-        "card cards creditcard* cardnumber* cc ccn visa mastercard amex american@express maestro discover diners jcb "
-        "kreditkarte* karte* kartennummer* tarjeta* carta@di@credito carte@bancaire carte@bleue carte cartão cartao "
-        "creditcardnummer debit pan@number"
+        "card cards creditcard* cardnumber* cc ccn visa mastercard amex american@express maestro discover diners "
+        "jcb kreditkarte* karte* kartennummer* tarjeta* carta@di@credito carte@bancaire carte@bleue carte cartão "
+        "cartao creditcardnummer debit pan@number"
     ),
     "iban": (
         "iban"
     ),
     "bank": (
         "account* acct* a@c konto* kontonummer* compte* cuenta* conto conta bank* rekening* checking savings "
-        "sort@code sortcode* bsb clabe deposit* wire@to beneficiary bankverbindung* iban swift bic cbu rib girokonto "
-        "routing"
+        "sort@code sortcode* bsb clabe deposit* wire@to beneficiary bankverbindung* iban swift bic cbu rib "
+        "girokonto routing"
     ),
     "routing": (
         "routing aba rtn transit@number transit fedwire ach"
@@ -42,48 +43,51 @@ LATIN: dict[str, str] = {
         "passport* passeport* reisepass* pasaporte* passaporto* passaporte* paszport* paspoort* pass@nr"
     ),
     "national": (
-        "national@id* nationalid* identity@card* identity@number* id@number* id@no id@card* idnumber personal@id* "
-        "identification@number* identification government@id* resident* citizen* tax@id* taxid* tax@number* "
-        "tax@file* steuer* steueridentifikationsnummer* steuernummer* idnr sozialversicherung* rentenversicherung* "
-        "rvnr versicherungsnummer* insurance@number* nino national@insurance nhs nir insee sécu* sécurité@sociale "
-        "carte@vitale numéro@fiscal dni nie nif cif documento* curp rfc cédula cedula cpf cnpj rg bsn "
-        "burgerservicenummer* sofinummer codice@fiscale partita@iva pesel nip regon dowód* personnummer* "
-        "samordningsnummer* pnr fødselsnummer* fodselsnummer* personnumer* cpr* henkilötunnus* hetu isikukood* "
-        "asmens@kodas personas@kods rodné* rodne* číslo@op cnp oib jmbg egn emšo emso személyi* adóazonosító* taj "
-        "ahv avs amka afm aadhaar* adhaar* aadhar* uidai pan@number pan@card pan nric mykad ic@number nik "
-        "ktp sin social@insurance* tfn medicare ird rut dui nit cuil cuit tc@kimlik* kimlik* tckn teudat tnin "
-        "nin hkid my@number cccd cmnd rrn pps ppsn nrn rijksregister* registre@national numéro@national svnr "
-        "sozialversicherungsnummer* driver* licen?e* führerschein* sa@id south@african@id id licence@number"
+        "national@id* nationalid* identity@card* identity@number* id@number* id@no id@card* idnumber "
+        "personal@id* identification@number* identification government@id* resident* citizen* tax@id* taxid* "
+        "tax@number* tax@file* steuer* steueridentifikationsnummer* steuernummer* idnr sozialversicherung* "
+        "rentenversicherung* rvnr versicherungsnummer* insurance@number* nino national@insurance nhs nir insee "
+        "sécu* sécurité@sociale carte@vitale numéro@fiscal dni nie nif cif documento* curp rfc cédula cedula cpf "
+        "cnpj rg bsn burgerservicenummer* sofinummer codice@fiscale partita@iva pesel nip regon dowód* "
+        "personnummer* samordningsnummer* pnr fødselsnummer* fodselsnummer* personnumer* cpr* henkilötunnus* "
+        "hetu isikukood* asmens@kodas personas@kods rodné* rodne* číslo@op cnp oib jmbg egn emšo emso személyi* "
+        "adóazonosító* taj ahv avs amka afm aadhaar* adhaar* aadhar* uidai pan@number pan@card pan nric mykad "
+        "ic@number nik ktp sin social@insurance* tfn medicare ird rut dui nit cuil cuit tc@kimlik* kimlik* tckn "
+        "teudat tnin nin hkid my@number cccd cmnd rrn pps ppsn nrn rijksregister* registre@national "
+        "numéro@national svnr sozialversicherungsnummer* driver* licen?e* führerschein* sa@id south@african@id "
+        "id licence@number"
     ),
     "ip": (
-        "ip ips ipv4 ipv6 addr address* host* server* login* client* dns ping* gateway subnet* router* network* peer "
-        "adresse* dirección* indirizzo* remote source src dst from"
+        "ip ips ipv4 ipv6 addr address* host* server* login* client* dns ping* gateway subnet* router* network* "
+        "peer adresse* dirección* indirizzo* remote source src dst from"
     ),
     "dob": (
-        "dob d@o@b birth* birthdate* birthday* date@of@birth born geboren geb geburt* geburtsdatum né née naissance "
-        "nacid* nacimiento* nato nata nascita nasc* nascimento* nascid* geboorte* geboortedatum født fødsels* född "
-        "födelse* syntymä* syntynyt urodz* ur narozen* narození született születé* născut* doğum* rođen* bday"
+        "dob d@o@b birth* birthdate* birthday* date@of@birth born geboren geb geburt* geburtsdatum né née "
+        "naissance nacid* nacimiento* nato nata nascita nasc* nascimento* nascid* geboorte* geboortedatum født "
+        "fødsels* född födelse* syntymä* syntynyt urodz* ur narozen* narození született születé* născut* doğum* "
+        "rođen* bday"
     ),
     "other": (
         "order* po purchase* ticket* sku part* serial* item* isbn issn ean upc gtin asin invoice* inv rechnung* "
         "facture* factura* fattura* fatura bestell* case chapter version* ver release* build* section* firmware "
         "tracking* room suite shipment* parcel product* produkt* artikel* article* art ref reference* request* "
-        "commit* rev revision timestamp* epoch unix lat lon latitude longitude student* customer@number customer@id* "
-        "lot batch model* port ports pid id@range range score* doi arxiv oclc pmid patent* issue* epsg zone imei "
-        "imsi iccid vin container* voucher* coupon* booking* flight* reservation* confirmation* transaction* txn job "
-        "seed hash checksum crc offset population total sum bytes size job@id post@id message@id thread@id user@id "
-        "userid bug pr pull page pages vol volume figure fig table eq rfc grid barcode* license@plate plate "
-        "policy meter cas catalog* catalogue* kat claim* docket matter sample* test@id numpy python equation formula "
-        "result random regex pattern phi pi digits decimal* factor* prime* integer* fake invalid typo checksum@fails"
+        "commit* rev revision timestamp* epoch unix lat lon latitude longitude student* customer@number "
+        "customer@id* lot batch model* port ports pid id@range range score* doi arxiv oclc pmid patent* issue* "
+        "epsg zone imei imsi iccid vin container* voucher* coupon* booking* flight* reservation* confirmation* "
+        "transaction* txn job seed hash checksum crc offset population total sum bytes size job@id post@id "
+        "message@id thread@id user@id userid bug pr pull page pages vol volume figure fig table eq rfc grid "
+        "barcode* license@plate plate policy meter cas catalog* catalogue* kat claim* docket matter sample* "
+        "test@id numpy python equation formula result random regex pattern phi pi digits decimal* factor* prime* "
+        "integer* fake invalid typo checksum@fails"
     ),
 }
 ANYWHERE: dict[str, str] = {
     "phone": (
-        "電話|电话|手机|手機|携帯|联系方式|전화|휴대폰|연락처|телефон|тел\\.|моб|звон|номер тел|τηλέφωνο|טלפון|هاتف|"
-        "جوال|फोन|मोबाइल|โทร"
+        "電話|电话|手机|手機|携帯|联系方式|전화|휴대폰|연락처|телефон|тел\\.|моб|звон|номер тел|τηλέφωνο|טלפון|"
+        "هاتف|جوال|फोन|मोबाइल|โทร"
     ),
     "speak": (
-        "позвони|звоните|联系我|聯絡|連絡|اتصل"
+        "номер|позвони|звоните|联系我|聯絡|連絡|اتصل"
     ),
     "ssn": (
         "社会保障号|社會安全"
@@ -98,8 +102,8 @@ ANYWHERE: dict[str, str] = {
         "护照|護照|旅券|パスポート|여권|паспорт|דרכון|جواز|पासपोर्ट|διαβατήριο|หนังสือเดินทาง"
     ),
     "national": (
-        "身份证|身分證|身份證|マイナンバー|個人番号|주민등록|주민번호|инн|снилс|егн|αφμ|αμκα|תעודת זהות|هوية|आधार|"
-        "บัตรประชาชน|เลขประจำตัว|єдрпоу|рнокпп|ідентифікаційн|居留|统一编号|統一編號"
+        "身份证|身分證|身份證|マイナンバー|個人番号|주민등록|주민번호|инн|снилс|егн|αφμ|αμκα|תעודת זהות|هوية|"
+        "आधार|บัตรประชาชน|เลขประจำตัว|єдрпоу|рнокпп|ідентифікаційн|居留|统一编号|統一編號"
     ),
     "ip": (
         "адрес|地址|アドレス"
