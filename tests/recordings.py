@@ -45,3 +45,15 @@ def is_stream(recording: dict) -> bool:
     return "event-stream" in recording["response"].get("headers", {}).get("content-type", "") or bool(
         recording["stream"] and recording["response"].get("body_text", "")
     )
+
+
+def recordings_of(*endpoints: str, provider: str | None = None):
+    """(id, recording) of every recorded exchange with one of these endpoints."""
+    found = []
+    for file in sorted(SHARED.glob("recordings/**/*.json")):
+        if file.name == "index.json":
+            continue
+        recording = json.loads(file.read_text())
+        if recording["endpoint"] in endpoints and provider in (None, recording["provider"]):
+            found.append((recording["id"], recording))
+    return found

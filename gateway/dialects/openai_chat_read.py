@@ -187,7 +187,7 @@ def _file(part: dict[str, Any]) -> Part:
 
 def calls_of(message: dict[str, Any]) -> Iterator[ToolCall | Foreign]:
     """The calls of a message, of a request or a reply."""
-    for call in fields.objects(message.get("tool_calls"), "messages"):
+    for number, call in enumerate(fields.objects(message.get("tool_calls"), "messages")):
         function = call.get("function")
         if type(function) is not dict:
             yield Foreign(DIALECT, call)
@@ -200,7 +200,7 @@ def calls_of(message: dict[str, Any]) -> Iterator[ToolCall | Foreign]:
         signature = google.get("thought_signature") if type(google) is dict else None
         name = fields.needed(function, "name", "messages")
         yield ToolCall(
-            fields.text(call, "id", "messages") or f"call_{name}", name, arguments or "{}",
+            fields.text(call, "id", "messages") or f"call_{number}_{name}", name, arguments or "{}",
             signature if type(signature) is str else "", cache_of(call),
         )
     if legacy := fields.mapping(message, "function_call", "messages"):

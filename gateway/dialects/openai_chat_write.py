@@ -193,9 +193,12 @@ class _Writer:
 
     def _assistant(self, message: Message) -> dict[str, Any]:
         turn: dict[str, Any] = {"role": "assistant"}
-        said = [part for part in message.parts if isinstance(part, TextPart | MediaPart | Refusal)]
+        foreign = [part for part in message.parts if isinstance(part, Foreign) and not _in_content(part)]
+        said = [
+            part for part in message.parts
+            if isinstance(part, TextPart | MediaPart | Refusal) or (isinstance(part, Foreign) and _in_content(part))
+        ]
         calls = [part for part in message.parts if isinstance(part, ToolCall)]
-        foreign = [part for part in message.parts if isinstance(part, Foreign)]
         refusal = "".join(part.text for part in said if isinstance(part, Refusal))
         said = [part for part in said if not isinstance(part, Refusal)]
         thought = [part for part in message.parts if isinstance(part, Thinking)]
@@ -351,6 +354,11 @@ def effort_of(reasoning: Reasoning) -> str:
 
 
 _EFFORTS: Sequence[tuple[int, str]] = ((1024, "minimal"), (4096, "low"), (16384, "medium"))
+
+
+def _in_content(part: Foreign) -> bool:
+    """Whether it stood in a message's content: neither its sound nor a call."""
+    return part.dialect == DIALECT and "audio" not in part.value and "id" not in part.value
 
 
 def foreign_name(part: Foreign) -> str:
