@@ -19,7 +19,7 @@ from gateway.conversation import (
     ToolResult,
 )
 from gateway.dialects.anthropic_read import DIALECT
-from gateway.dialects.openai_chat_write import foreign_name
+from gateway.dialects.openai_chat_write import foreign_name, is_plain
 from gateway.errors import InvalidRequest
 
 _MOST_BREAKPOINTS = 4
@@ -77,10 +77,11 @@ class Blocks:
         for turn in turns:
             blocks = turn["content"]
             if turn["role"] == "user":
-                blocks.sort(key=lambda block: block["type"] != "tool_result")  # a stable sort: results come first
+                if len(blocks) > 1:
+                    blocks.sort(key=lambda block: block["type"] != "tool_result")  # stable: results come first
             elif not self._same and any(block["type"] == "tool_use" for block in blocks):
                 self.thought_before_calls = blocks[0]["type"] in ("thinking", "redacted_thinking")
-            if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
+            if len(blocks) == 1 and blocks[0]["type"] == "text" and len(blocks[0]) == 2:
                 turn["content"] = blocks[0]["text"]
         last = turns[-1]
         if last["role"] == "assistant" and type(last["content"]) is str and not self._same:
@@ -89,8 +90,11 @@ class Blocks:
                 turns.pop()
 
     def _blocks(self, parts: Iterable[Part]) -> list[dict[str, Any]]:
-        found = []
+        found: list[dict[str, Any]] = []
         for part in parts:
+            if type(part) is TextPart and is_plain(part) and not part.text.isspace() and part.text:
+                found.append({"type": "text", "text": part.text})
+                continue
             block = self._block(part)
             if block is None:
                 continue
@@ -143,7 +147,7 @@ class Blocks:
     def _result(self, result: ToolResult) -> dict[str, Any]:
         block: dict[str, Any] = {"type": "tool_result", "tool_use_id": safe_id(result.id)}
         content = self._blocks(result.parts)
-        if len(content) == 1 and content[0].keys() == {"type", "text"}:
+        if len(content) == 1 and content[0]["type"] == "text" and len(content[0]) == 2:
             block["content"] = content[0]["text"]
         elif content:
             block["content"] = content

@@ -102,7 +102,10 @@ def _messages(turns: list[dict[str, Any]]) -> Iterator[Message]:
             yield Message(role, (TextPart(content),))
             continue
         parts = list(_signed(fields.objects(content, "messages")))
-        called.update(part.id for part in parts if isinstance(part, ToolCall))
+        if role == "assistant":
+            called.update([part.id for part in parts if type(part) is ToolCall])
+            yield Message(role, tuple(parts))
+            continue
         results = tuple(part for part in parts if isinstance(part, ToolResult))
         for result in results:
             if result.id not in called:
@@ -138,6 +141,8 @@ def cache_of(block: dict[str, Any]) -> Cache | None:
 def _block(block: dict[str, Any]) -> Part:
     kind = block.get("type")
     if kind == "text":
+        if len(block) == 2 and type(text := block.get("text")) is str:
+            return TextPart(text)
         citations = block.get("citations")
         cited = tuple(fields.objects(citations, "messages")) if citations else ()
         return TextPart(fields.text(block, "text", "messages"), cache_of(block), cited)
@@ -164,7 +169,9 @@ def _block(block: dict[str, Any]) -> Part:
 
 
 def _result(block: dict[str, Any]) -> ToolResult:
-    content = block.get("content")
+    content, call = block.get("content"), block.get("tool_use_id")
+    if type(content) is str and type(call) is str and call and len(block) == 3:
+        return ToolResult(call, (TextPart(content),))
     parts: list[Part] = []
     if type(content) is str:
         parts.append(TextPart(content))

@@ -37,6 +37,7 @@ from gateway.exchange import Request
 
 DIALECT = "openai.chat"
 _ROLES: Mapping[str, Role] = {"system": "system", "developer": "developer", "user": "user", "assistant": "assistant"}
+_REASONED = frozenset({"reasoning_details", "thinking_blocks", "reasoning_content", "reasoning"})
 _AUDIO = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 # Top-level fields that have a place in the common form.
 _PLACED = frozenset({
@@ -82,7 +83,7 @@ def _checked(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """Every result must have its call before it: no target takes one without."""
     called: set[str] = set()
     for message in messages:
-        for part in message.parts:
+        for part in message.parts if message.role in ("assistant", "tool") else ():
             if isinstance(part, ToolCall):
                 called.add(part.id)
             elif isinstance(part, ToolResult) and part.id not in called:
@@ -93,13 +94,17 @@ def _checked(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
 
 def _message(message: dict[str, Any]) -> Message:
-    role = fields.needed(message, "role", "messages")
+    role, content = message.get("role"), message.get("content")
+    if type(role) is not str or not role:
+        role = fields.needed(message, "role", "messages")
+    if type(content) is str and content and len(message) == 2 and role in _ROLES:  # as nearly all are
+        return Message(_ROLES[role], (TextPart(content),))
     if role in ("tool", "function"):
         return _result(message, role)
     if role not in _ROLES:
         raise InvalidRequest(f"The role `{role[:64]}` is not known.", param="messages")
     parts: list[Part] = []
-    if role == "assistant":
+    if role == "assistant" and not _REASONED.isdisjoint(message):
         parts += thinking_of(message)
     parts += _content(message)
     if role == "assistant":
@@ -115,6 +120,9 @@ def _message(message: dict[str, Any]) -> Message:
 
 
 def _result(message: dict[str, Any], role: str) -> Message:
+    content, call = message.get("content"), message.get("tool_call_id")
+    if type(content) is str and type(call) is str and call and content and len(message) == 3:
+        return Message("tool", (ToolResult(call, (TextPart(content),)),))
     name = fields.text(message, "name", "messages")
     call = fields.needed(message, "tool_call_id" if role == "tool" else "name", "messages")
     parts = tuple(part for part in _content(message) if isinstance(part, TextPart | MediaPart | Foreign))
@@ -198,9 +206,13 @@ def calls_of(message: dict[str, Any]) -> Iterator[ToolCall | Foreign]:
         extra = call.get("extra_content")
         google = extra.get("google") if type(extra) is dict else None
         signature = google.get("thought_signature") if type(google) is dict else None
-        name = fields.needed(function, "name", "messages")
+        name, id_ = function.get("name"), call.get("id")
+        if type(name) is not str or not name:
+            name = fields.needed(function, "name", "messages")
+        if type(id_) is not str or not id_:
+            id_ = fields.text(call, "id", "messages") or f"call_{number}_{name}"
         yield ToolCall(
-            fields.text(call, "id", "messages") or f"call_{number}_{name}", name, arguments or "{}",
+            id_, name, arguments or "{}",
             signature if type(signature) is str else "", cache_of(call),
         )
     if legacy := fields.mapping(message, "function_call", "messages"):

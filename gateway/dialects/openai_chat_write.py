@@ -119,6 +119,9 @@ class _Writer:
         return turn
 
     def _content(self, parts: Iterable[Part]) -> str | list[dict[str, Any]]:
+        parts = tuple(parts)
+        if len(parts) == 1 and is_plain(part := parts[0]):
+            return part.text  # type: ignore[union-attr]
         content = [written for part in parts if (written := self._part(part)) is not None]
         if len(content) == 1 and content[0].keys() == {"type", "text"}:
             return str(content[0]["text"])
@@ -193,6 +196,8 @@ class _Writer:
 
     def _assistant(self, message: Message) -> dict[str, Any]:
         turn: dict[str, Any] = {"role": "assistant"}
+        if len(message.parts) == 1 and is_plain(part := message.parts[0]) and not message.name:
+            return {"role": "assistant", "content": part.text}  # type: ignore[union-attr]
         foreign = [part for part in message.parts if isinstance(part, Foreign) and not _in_content(part)]
         said = [
             part for part in message.parts
@@ -247,6 +252,10 @@ class _Writer:
         written = []
         for result in message.parts:
             if not isinstance(result, ToolResult):
+                continue
+            if len(result.parts) == 1 and is_plain(part := result.parts[0]) and not result.error and not result.cache:
+                text = part.text  # type: ignore[union-attr]
+                written.append({"role": "tool", "tool_call_id": safe_id(result.id, 40), "content": text})
                 continue
             texts: list[dict[str, Any]] = []
             others: list[dict[str, Any]] = []
@@ -354,6 +363,11 @@ def effort_of(reasoning: Reasoning) -> str:
 
 
 _EFFORTS: Sequence[tuple[int, str]] = ((1024, "minimal"), (4096, "low"), (16384, "medium"))
+
+
+def is_plain(part: Part) -> bool:
+    """Whether it is text with nothing else to it."""
+    return type(part) is TextPart and part.cache is None and not part.citations
 
 
 def _in_content(part: Foreign) -> bool:
