@@ -13,8 +13,6 @@ from running import running
 
 from gateway.testing import FakeUpstream
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 HOME = Path(__file__).parent / "conversations"
 PROVIDERS = yaml.safe_load((HOME / "providers.yaml").read_text())
 DIALECTS = yaml.safe_load((HOME / "dialects.yaml").read_text())
@@ -112,6 +110,7 @@ async def exchange(stage, case):
     return list(stage.upstream.requests), answer, text
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("case", CASES)
 async def test_a_conversation_is_carried(stage, case):
     """The upstream gets the request as it must, and the client its answer."""

@@ -32,8 +32,6 @@ def read(body: bytes, translation: Translation) -> Answer:
     parts = tuple(_part(block, translation) for block in content)
     raw = _text(tree.get("stop_reason"))
     reason = reason_of(raw, answered=any(_is_answer(block, translation) for block in content))
-    if reason == "refusal":  # its texts are the model's own words on why not
-        parts = tuple(Refusal(part.text) if isinstance(part, TextPart) else part for part in parts)
     wire = anthropic_usage.wire_from(tree.get("usage"))
     stopped = tree.get("stop_sequence")
     return Answer(

@@ -16,7 +16,6 @@ from gateway.dialects.schemas import closed, object_schema
 from gateway.errors import InvalidRequest
 from gateway.exchange import Target
 
-_DEFAULT_OUTPUT = 4096
 _LEAST_BUDGET = 1024
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 49152}
 _EFFORTS = {"minimal": "low"}
@@ -71,7 +70,7 @@ class _Writer:
         most = self._target.max_output
         wanted = self._asked.max_output
         if wanted is None:
-            return most or _DEFAULT_OUTPUT
+            return most or self._traits.output
         return wanted if most is None or self._same else min(wanted, most)
 
     def _tools(self, blocks: Blocks) -> None:
@@ -136,7 +135,7 @@ class _Writer:
         self._translation.answer_tool = name
         about = output.description or "Your answer."
         tool = {
-            "name": name, "input_schema": object_schema(schema),
+            "name": name, "input_schema": object_schema(schema or {"type": "object", "additionalProperties": True}),
             "description": f"{about} Call this tool once with your whole answer, in the form that was asked for.",
         }
         others = self._body.get("tools", [])
@@ -178,8 +177,8 @@ class _Writer:
         if self._same:
             self._body["thinking"] = {"type": "enabled", "budget_tokens": budget, **_display(reasoning)}
             return
-        if self._asked.max_output is None and self._target.max_output is None:
-            cap = self._body["max_tokens"] = budget + _DEFAULT_OUTPUT
+        if self._asked.max_output is None and cap <= budget:
+            cap = self._body["max_tokens"] = budget + cap
         budget = min(max(budget, _LEAST_BUDGET), cap - max(256, cap // 4))
         if budget < _LEAST_BUDGET:
             self._drop("reasoning")

@@ -233,7 +233,13 @@ def thinking_of(message: dict[str, Any]) -> list[Thinking]:
             text, signature = str(block.get("thinking") or ""), str(block.get("signature") or "")
             found.append(Thinking(text, signature, origin="anthropic.messages" if signature else DIALECT))
     plain = next((t for name in ("reasoning_content", "reasoning") if type(t := message.get(name)) is str and t), "")
-    return found or ([Thinking(plain, origin=DIALECT)] if plain else [])
+    if not found:
+        return [Thinking(plain, origin=DIALECT)] if plain else []
+    if plain and not any(piece.text for piece in found):  # a client that kept the signatures apart from the text
+        at = next((number for number, piece in enumerate(found) if not piece.redacted), None)
+        if at is not None:
+            found[at] = msgspec.structs.replace(found[at], text=plain)
+    return found
 
 
 def thinking_detail(detail: dict[str, Any]) -> Thinking | None:

@@ -85,6 +85,7 @@ class ChatWriter:
         voice, first = self._voice(begin.choice)
         voice.kind = begin.kind
         voice.signature = ""
+        voice.thought.clear()
         if begin.kind == "call":
             call: dict[str, Any] = {
                 "index": voice.calls, "id": begin.id, "type": "function",
@@ -117,6 +118,8 @@ class ChatWriter:
             out += self._record(delta.choice, said, logprobs)
             if voice.kind == "text":
                 voice.said += len(delta.text)
+            elif voice.kind == "thinking":
+                voice.thought.append(delta.text)
         elif delta.logprobs is not None:
             out += self._record(delta.choice, b"{}", _encode(delta.logprobs))
         if delta.citation is not None:
@@ -125,13 +128,15 @@ class ChatWriter:
         return out
 
     def _ended(self, end: PartEnd) -> bytes:
-        """Signatures go out when they are whole: they come back unchanged in a later request."""
+        """Signed reasoning goes out once more when it is whole: so it comes back unchanged in a later request."""
         voice, first = self._voice(end.choice)
         if voice.kind != "thinking" or not voice.signature:
             return first
         origin = self._translation.origin
-        detail = detail_of(Thinking("", voice.signature, voice.redacted, origin), voice.details)
+        thought = Thinking("".join(voice.thought), voice.signature, voice.redacted, origin)
+        detail = detail_of(thought, voice.details)
         voice.details += 1
+        voice.thought.clear()
         return first + self._record(end.choice, _encode({"reasoning_details": [detail]}))
 
     def _finish(self, end: ChoiceEnd) -> bytes:
@@ -153,6 +158,7 @@ class _Voice:
         self.calls = 0
         self.said = 0
         self.details = 0
+        self.thought: list[str] = []  # of the open piece of reasoning
         self.signature = ""
         self.redacted = False
         self.refused = False
