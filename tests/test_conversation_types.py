@@ -40,5 +40,5 @@ def test_the_check_finds_mistakes():
         {model: m, max_tokens: "5", messages: [{role: user, content: [{type: text}]}], tool_choice: {type: any, x: 1}}
     """)
     assert sorted(line.partition(":")[0] for line in problems(body, kind)) == [
-        "body.max_tokens", "body.messages[0].content[0]", "body.tool_choice.x",
+        "body.max_tokens", "body.messages[0].content", "body.tool_choice.x",
     ]
