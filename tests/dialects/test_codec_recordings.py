@@ -165,7 +165,8 @@ def normal_messages(body, given):
         if tool.get("description") == "":
             del tool["description"]
     body.setdefault("model", "m")
-    body.setdefault("max_tokens", 4096)  # counting tokens needs none
+    if "max_tokens" not in given:  # counting tokens needs none
+        body.pop("max_tokens", None)
     return {name: value for name, value in body.items() if value not in (None, [], {}, False, "")}
 
 
