@@ -122,6 +122,7 @@ class _Voice:
         self._index = 0                 # of the open call
         self._calls: dict[int, str] = {}
         self._said = False              # the open call has arguments
+        self._thought: list[str] = []   # plain reasoning in the open part
         self._kinds: set[str] = set()
         self._tags = _Tags() if translation.think_tags else None
 
@@ -132,6 +133,7 @@ class _Voice:
             self._details(details, number, out)
         elif (thought := delta.get("reasoning_content") or delta.get("reasoning")) and type(thought) is str:
             self._say("thinking", thought, number, out)
+            self._thought.append(thought)
         content = delta.get("content")
         if content:
             if type(content) is list:
@@ -184,6 +186,7 @@ class _Voice:
         if self._kind != kind:
             self._close(number, out)
             self._kind = kind
+            self._thought.clear()
             self._kinds.add(kind)
             out.append(PartBegin(kind, self._parts, number))  # type: ignore[arg-type]
             self._parts += 1
@@ -218,9 +221,12 @@ class _Voice:
                 out += (begin, PartEnd(self._parts, number))
                 self._parts += 1
                 continue
+            text = piece.text
+            if self._kind == "thinking" and text and text == "".join(self._thought):
+                text = ""  # it came in pieces already, and once more as a whole with its signature
             self._open("thinking", number, out)
-            if piece.text or piece.signature:
-                out.append(Delta(self._parts - 1, piece.text, number, piece.signature))
+            if text or piece.signature:
+                out.append(Delta(self._parts - 1, text, number, piece.signature))
 
     def _call(self, call: dict[str, Any], number: int, out: list[Piece]) -> None:
         function = call.get("function")
