@@ -126,12 +126,14 @@ class OpenAIDialect:
 
 def duration(seconds: float) -> str:
     """A span as OpenAI writes it: `0s`, `250ms`, `8.64s`, `1m0.198s`, `14m24s`."""
-    millis = max(0, round(seconds * 1000))
-    if 0 < millis < 1000:
+    millis = round(seconds * 1000)
+    if millis <= 0:
+        return "0s"
+    if millis < 1000:
         return f"{millis}ms"
-    minutes, rest = divmod(millis, 60_000)
-    text = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
-    return f"{minutes}m{text}" if minutes else text
+    whole, millis = divmod(millis, 1000)
+    rest = f".{millis:03d}".rstrip("0") if millis else ""
+    return f"{whole // 60}m{whole % 60}{rest}s" if whole >= 60 else f"{whole}{rest}s"
 
 
 def common(raw: bytes, body: dict[str, Any], *, caps: tuple[str, ...] = ()) -> Request:
