@@ -9,9 +9,9 @@ from gateway import explain
 from gateway.accounting import Accounting
 from gateway.admin.errors import error_reply
 from gateway.dialects.openai_chat import Chat
-from gateway.dialects.served import PREFIXES, SERVED
+from gateway.dialects.served import CALLED, PREFIXES, SERVED, Called
 from gateway.dispatch import Plugins
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Unauthenticated, UnknownRoute
 from gateway.exchange import Caller
 from gateway.hookspecs import Dialect
 from gateway.jsonbody import read_object
@@ -24,6 +24,10 @@ from gateway.runtime import Gateway
 if TYPE_CHECKING:
     from gateway.httprequest import Answer, Incoming
 
+_KEY_IN_URL = (
+    "Send the API key in the header x-goog-api-key (or Authorization: Bearer), not in the URL: proxies and logs on the "
+    "way keep URLs. Google's own clients do so by default. Replace this key if it was sent over a network."
+)
 ADMIN = "/api/v1/admin/"
 
 Call = Callable[["Incoming", Mapping[str, str]], Awaitable["Answer"]]
@@ -71,6 +75,9 @@ class App:
             dialect: Dialect = served.dialect()
             for path in served.paths:
                 self._routes.add("POST", path, "key", self._exchange(served.endpoint, dialect))
+        for called in CALLED:
+            for path in called.paths:
+                self._routes.add("POST", path + "/{call...}", "key", self._called(called))
         for prefix in PREFIXES:
             self._routes.add("GET", prefix + "/models", "key", self._models)
             self._routes.add("GET", prefix + "/models/{id...}", "key", self._model)
@@ -85,6 +92,25 @@ class App:
     def _exchange(self, endpoint: str, dialect: Dialect) -> Call:
         async def call(incoming: "Incoming", params: Mapping[str, str]) -> "Answer":
             return await self._pipeline.serve(endpoint, dialect, incoming, params)
+
+        return call
+
+    def _called(self, called: Called) -> Call:
+        """A route whose last segment is `{model}:{action}`."""
+        served = {name: (action.endpoint, action.dialect()) for name, action in called.actions.items()}
+
+        async def call(incoming: "Incoming", params: Mapping[str, str]) -> "Answer":
+            model, _, action = params["call"].rpartition(":")
+            form = incoming.query.get("alt")
+            found = served.get(f"{action}?alt={form}") or served.get(action)
+            if found is None or not model:
+                raise UnknownRoute(f"The path must end in a model and one of: {', '.join(called.actions)}.")
+            endpoint, dialect = found
+            if "key" in incoming.query:
+                error = Unauthenticated(_KEY_IN_URL)
+                body = dialect.error(error, incoming.request_id)
+                return incoming.reply(error.status, {"content-type": "application/json"}, body)
+            return await self._pipeline.serve(endpoint, dialect, incoming, {"model": model, "action": action})
 
         return call
 

@@ -1,4 +1,4 @@
-"""API keys of the gateway, in `Authorization: Bearer`, `x-api-key` or `api-key`.
+"""API keys of the gateway, in `Authorization: Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`.
 
     plugins:
       - use: auth.api_keys
@@ -166,7 +166,7 @@ def _presented(headers: Mapping[str, str]) -> str | None:
     """The key in the headers; `None` when there is none of this kind."""
     found = headers.get("authorization", "")
     found = found[7:].strip(" \t") if found[:7].lower() == "bearer " else ""
-    for other in (headers.get("x-api-key"), headers.get("api-key")):
+    for other in (headers.get("x-api-key"), headers.get("api-key"), headers.get("x-goog-api-key")):
         if other and other != found:
             if found:
                 raise Unauthenticated(_TWO)
