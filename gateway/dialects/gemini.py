@@ -6,6 +6,7 @@ to a model of another provider is in `gemini_codec.py`; embeddings are in `gemin
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ Change = Callable[[str, str], str]
 Json = dict[str, Any]
 
 MAX_MODEL_NAME = 256
+_NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 _MOST_CHOICES = 128
 # A comment would be no chunk to Google's own client: an empty line says nothing to anyone.
 _SSE = Framing("text/event-stream", "event-stream", sse.split, b"\r\n", b"\r\n\r\n")
@@ -42,7 +44,7 @@ class GeminiDialect:
     generates = True
     id_header = "x-request-id"
 
-    def decode(self, raw: bytes, body: Json, params: Mapping[str, str]) -> Request:
+    def decode(self, raw: bytes, body: Json, params: Mapping[str, str] = _NO_PARAMS) -> Request:
         """Check what stages need: the model in the path, the output cap, how many candidates."""
         config = mapping(body, _either(body, "generationConfig", "generation_config"), "generationConfig")
         cap = whole(config, "maxOutputTokens", "generationConfig.maxOutputTokens")
@@ -162,7 +164,7 @@ class GeminiCount(GeminiDialect):
     name = "gemini.count"
     generates = False
 
-    def decode(self, raw: bytes, body: Json, params: Mapping[str, str]) -> Request:
+    def decode(self, raw: bytes, body: Json, params: Mapping[str, str] = _NO_PARAMS) -> Request:
         """The model alone."""
         return Request(raw, body, _model(params))
 
