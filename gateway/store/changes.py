@@ -12,7 +12,7 @@ from gateway.store import OnChange
 from gateway.store import queries as q
 from gateway.store.database import Row, Transaction, Writer
 
-_SCOPED: Final = "id = $1 AND ($2 IS NULL OR tenant_id = $2)"
+_SCOPED: Final = "id = $1 AND (CAST($2 AS TEXT) IS NULL OR tenant_id = $2)"
 _INSERT_KEY: Final = (
     "INSERT INTO api_keys (id, tenant_id, owner_id, name, prefix, digest, environment, active, expires_at, created, "
     f"{', '.join(q.LIMITS)}) VALUES ({q.placeholders(10 + len(q.LIMITS))})"

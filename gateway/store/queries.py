@@ -98,7 +98,7 @@ class Queries:
 
     async def count_users(self, tenant: str | None = None) -> int:
         """See `Accounts.count_users`."""
-        rows = await self._lookups.rows("SELECT COUNT(*) FROM users WHERE $1 IS NULL OR tenant_id = $1", tenant)
+        rows = await self._lookups.rows("SELECT COUNT(*) FROM users WHERE CAST($1 AS TEXT) IS NULL OR tenant_id = $1", tenant)
         return int(rows[0][0])
 
     async def position(self, journal: str) -> int:
