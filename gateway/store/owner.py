@@ -32,7 +32,7 @@ _log = structlog.get_logger("gateway.store.owner")
 class OwnerServer:
     """Serves the writes of other processes. Only the owner of the data directory may start one."""
 
-    def __init__(self, store: SqliteStore, data_dir: Path) -> None:
+    def __init__(self, store: Store, data_dir: Path) -> None:
         self._store = store
         self._data_dir = data_dir
         self._server: asyncio.Server | None = None

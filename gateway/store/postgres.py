@@ -13,15 +13,18 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import structlog
 
+from gateway.accounts.records import NewKey, NewUser, Tenant
 from gateway.store import OnChange, StoreConflict, StoreUnavailable
 from gateway.store.changes import Changes
 from gateway.store.database import Row, Transaction
 from gateway.store.lock import Ownership
 from gateway.store.migrate import check, migrate, migrations, schema_version
 from gateway.store.queries import Queries
+from gateway.store.upkeep import COUNTED, Standing
 
 T = TypeVar("T")
 
+APPLICATION: Final = "ai-gateway"
 CHANNEL: Final = "gateway_changes"
 
 _CONNECT: Final = 3.0        # seconds until a connection stands
@@ -77,6 +80,15 @@ class PostgresStore(Queries, Changes):
         """See `LedgerStore.forget`."""
         await super().forget(self._named(journal))
 
+    async def create_first(self, tenant: Tenant, user: NewUser, key: NewKey) -> bool:
+        """See `Accounts.create_first`. Of two gateways that start on an empty database one is the first."""
+        try:
+            return await super().create_first(tenant, user, key)
+        except StoreConflict:
+            if await self.count_users():
+                return False
+            raise
+
     async def touch_keys(self, used: Mapping[str, int]) -> None:
         """See `Accounts.touch_keys`. In one order, so that two gateways do not wait for each other."""
         await super().touch_keys(dict(sorted(used.items())))
@@ -122,6 +134,22 @@ class PostgresStore(Queries, Changes):
                     await self._heard(name)
         finally:
             connection.terminate()
+
+
+async def standing(url: str) -> Standing:
+    """How the database stands, in a connection of its own."""
+    database = Database(url)
+    try:
+        tables = {row[0] for row in await database.rows(_LOOKUP, "SELECT tablename FROM pg_tables")}
+        rows = {
+            name: int((await database.rows(_REPORT, f"SELECT COUNT(*) FROM {name}"))[0][0])  # noqa: S608 - ours
+            for name in COUNTED if name in tables
+        }
+        schema = await schema_version(_Reader(database, _LOOKUP)) if "meta" in tables else 0
+        size = (await database.rows(_LOOKUP, "SELECT pg_database_size(current_database())"))[0][0]
+        return Standing("postgresql", schema, len(migrations()), rows, int(size))
+    finally:
+        await database.close()
 
 
 class Database:
@@ -181,7 +209,7 @@ class Database:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
                     self._url, min_size=0, max_size=6, timeout=_CONNECT, max_inactive_connection_lifetime=300,
-                    server_settings={"application_name": "ai-gateway"},
+                    server_settings={"application_name": APPLICATION},
                 )
             return self._pool
 

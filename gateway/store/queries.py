@@ -98,7 +98,8 @@ class Queries:
 
     async def count_users(self, tenant: str | None = None) -> int:
         """See `Accounts.count_users`."""
-        rows = await self._lookups.rows("SELECT COUNT(*) FROM users WHERE CAST($1 AS TEXT) IS NULL OR tenant_id = $1", tenant)
+        where = "CAST($1 AS TEXT) IS NULL OR tenant_id = $1"
+        rows = await self._lookups.rows(f"SELECT COUNT(*) FROM users WHERE {where}", tenant)
         return int(rows[0][0])
 
     async def position(self, journal: str) -> int:
