@@ -226,17 +226,22 @@ class _Reader:
 
 
 class _Writer:
-    """See `Writer`. A cancelled caller stops waiting; the transaction still ends by itself."""
+    """See `Writer`. A cancelled caller stops waiting; the transaction still ends by itself, before the next begins."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._turn = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        task = asyncio.get_running_loop().create_task(self._database.transaction(work), name="store-write")
+        task = asyncio.get_running_loop().create_task(self._transaction(work), name="store-write")
         self._running.add(task)  # keeps the task alive when nobody waits for it any more
         task.add_done_callback(self._done)
         return await asyncio.shield(task)
+
+    async def _transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        async with self._turn:
+            return await self._database.transaction(work)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
