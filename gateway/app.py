@@ -8,14 +8,15 @@ import msgspec
 from gateway import explain
 from gateway.accounting import Accounting
 from gateway.admin.errors import error_reply
+from gateway.dialects.anthropic import Messages
 from gateway.dialects.openai_chat import Chat
-from gateway.dialects.served import CALLED, PREFIXES, SERVED, Called
+from gateway.dialects.served import ANTHROPIC, CALLED, PREFIXES, SERVED, Called
 from gateway.dispatch import Plugins
 from gateway.errors import GatewayError, Unauthenticated, UnknownRoute
 from gateway.exchange import Caller
 from gateway.hookspecs import Dialect
 from gateway.jsonbody import read_object
-from gateway.models import model_list, one_model
+from gateway.models import anthropic_list, anthropic_model, model_list, one_model
 from gateway.pipeline import Pipeline
 from gateway.pluginroutes import PluginRoutes
 from gateway.routes import RouteTable
@@ -42,6 +43,7 @@ class App:
         self._accounting = accounting
         self.ready: Callable[[], bool] = lambda: False
         self._openai = Chat()
+        self._messages = Messages()
         self._routes = RouteTable()
         self._add_data_plane()
         self._add_operations()
@@ -61,14 +63,17 @@ class App:
         except GatewayError as error:
             if incoming.path.startswith(ADMIN):  # no route of it, or not with this method
                 return incoming.reply(*error_reply(error, incoming.request_id))
-            return incoming.reply(*self.render_error(error, incoming.request_id))
+            dialect = self._messages if incoming.path.startswith(ANTHROPIC) else self._openai
+            return incoming.reply(*self.render_error(error, incoming.request_id, dialect))
 
-    def render_error(self, error: GatewayError, request_id: str) -> tuple[int, dict[str, str], bytes]:
-        """An error outside of an exchange, in OpenAI's envelope."""
+    def render_error(
+        self, error: GatewayError, request_id: str, dialect: Dialect | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """An error outside of an exchange, in OpenAI's envelope or that of another dialect."""
         headers = {"content-type": "application/json", **error.headers}
         if error.retry_after is not None:
             headers["retry-after"] = str(max(1, -int(-error.retry_after // 1)))
-        return error.status, headers, self._openai.error(error, request_id)
+        return error.status, headers, (dialect or self._openai).error(error, request_id)
 
     def _add_data_plane(self) -> None:
         for served in SERVED:
@@ -78,6 +83,8 @@ class App:
         for called in CALLED:
             for path in called.paths:
                 self._routes.add("POST", path + "/{call...}", "key", self._called(called))
+        self._routes.add("GET", ANTHROPIC + "/v1/models", "key", self._models)
+        self._routes.add("GET", ANTHROPIC + "/v1/models/{id...}", "key", self._model)
         for prefix in PREFIXES:
             self._routes.add("GET", prefix + "/models", "key", self._models)
             self._routes.add("GET", prefix + "/models/{id...}", "key", self._model)
@@ -119,11 +126,13 @@ class App:
 
     async def _models(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
         caller = await self._caller(incoming)
-        return _json(incoming, 200, model_list(self._gateway.snapshot.router, caller))
+        shape = anthropic_list if "anthropic-version" in incoming.headers else model_list
+        return _json(incoming, 200, shape(self._gateway.snapshot.router, caller))
 
     async def _model(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":
         caller = await self._caller(incoming)
-        return _json(incoming, 200, one_model(self._gateway.snapshot.router, caller, params["id"]))
+        shape = anthropic_model if "anthropic-version" in incoming.headers else one_model
+        return _json(incoming, 200, shape(self._gateway.snapshot.router, caller, params["id"]))
 
     async def _explain(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
         caller = await self._caller(incoming)

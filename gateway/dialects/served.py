@@ -12,6 +12,7 @@ from gateway.dialects.openai_embeddings import Embeddings
 from gateway.hookspecs import Dialect
 
 PREFIXES = ("/api/v1", "/v1")
+ANTHROPIC = "/anthropic"  # for clients that put their own /v1 behind it
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -40,9 +41,11 @@ SERVED = (
     Served("chat.completions", _under("/chat/completions"), Chat),
     Served("completions", _under("/completions"), Completions),
     Served("embeddings", _under("/embeddings"), Embeddings),
-    Served("messages", (*_under("/messages"), "/anthropic/v1/messages"), Messages),
+    Served("messages", (*_under("/messages"), ANTHROPIC + "/v1/messages"), Messages),
     Served(
-        "messages.count_tokens", (*_under("/messages/count_tokens"), "/anthropic/v1/messages/count_tokens"), CountTokens
+        "messages.count_tokens",
+        (*_under("/messages/count_tokens"), ANTHROPIC + "/v1/messages/count_tokens"),
+        CountTokens,
     ),
 )
 
