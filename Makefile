@@ -13,7 +13,7 @@ INSTALL = @set -e; install="$(PIP) install --quiet --disable-pip-version-check";
 LOCK = PATH="$(CURDIR)/$(BIN):$$PATH" uv pip compile --universal --python-version 3.11 --no-emit-index-url \
 	--generate-hashes --no-header --quiet pyproject.toml --extra build
 
-.PHONY: run test check bench lock clean
+.PHONY: run test check bench guardrail-eval lock clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -29,6 +29,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@$(BIN)/python contrib/benchmark/run.py $(ARGS)
+
+guardrail-eval: $(VENV)/.dev
+	@$(BIN)/python contrib/guardrails/evaluate.py $(ARGS)
 
 lock:
 	$(LOCK) -o requirements.txt

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from gateway.detect import context
 from gateway.detect.checksums import aba, mod97
 from gateway.detect.numbers import Number
 from gateway.detect.patterns import Match, compile_text
@@ -22,6 +23,8 @@ IBAN = (
     r"(?i)(?:" + "|".join(sorted(_IBAN_LENGTHS)) + r")[ .\-]?[0-9][ .\-]?[0-9](?:[ .\-\n\r\t_/]{0,3}[A-Z0-9]){11}"
 )
 SPACED_IBAN = r"(?i)\b[A-Z][ ][A-Z][ ][0-9][ ][0-9](?:[ ]{1,3}[A-Z0-9]){11}"
+_REACH = 44
+IBAN_TRIGGER = IBAN.replace("{11}", "{3}")
 _GAP = " .-\n\r\t_/:"
 # `DEUTDEFF500`; `SBIN0001234`; `12-34-56`
 BIC = r"\b[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?\b"
@@ -66,6 +69,8 @@ def judge(number: Number) -> Span | None:
     if "bank" not in labels.near or not labels.near <= {"bank", "routing", "iban", "speak", "other", "card"}:
         return None
     if len(number.shape) > 5 or number.parens:
+        return None
+    if "bank" not in context.classes(number.view.text[max(0, number.start - _REACH) : number.start]):
         return None
     return Span(number.start, number.end, "BANK_ACCOUNT", 0.85)
 

@@ -48,6 +48,6 @@ def solana(view: View, match: Match) -> Span | None:
     mixed = any(x.isdigit() for x in value) and any(x.isupper() for x in value) and any(x.islower() for x in value)
     if not mixed or not any(word in before for word in ("solana", "sol ", "sol:", "wallet")):
         return None
-    if context.labels(view.text, start, end).foreign:
+    if context.Labels(view.text, start, end).foreign:
         return None
     return Span(start, end, "CRYPTO", 0.7)

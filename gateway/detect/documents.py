@@ -40,7 +40,7 @@ def births(view: View, search: Callable[[int], Iterator[Match]]) -> Iterator[Spa
         value = text[start:end]
         if not _is_date(value):
             continue
-        labels = context.labels(text, start, end, min(80, start - floor))
+        labels = context.Labels(text, start, end, min(80, start - floor))
         floor = end
         if "dob" in labels.near or (not labels.near and "dob" in labels.after):
             yield Span(start, end, "DATE_OF_BIRTH", 0.9)

@@ -132,7 +132,7 @@ def international(view: View) -> Iterator[Span]:
 
 _SCRIPTS = r"\p{Cyrillic}\p{Greek}\p{Devanagari}\p{Thai}\p{Arabic}\p{Hebrew}\p{M}"
 _INTERNATIONAL = compile_text(
-    rf"[{_SCRIPTS}a-zA-Z0-9._%+\-]{{1,64}}@(?:[{_SCRIPTS}a-zA-Z0-9\-]{{1,63}}\.){{1,4}}(?:[{_SCRIPTS}]{{2,24}}|[a-zA-Z]{{2,24}})"
+    rf"[{_SCRIPTS}a-zA-Z0-9._%+\-]+@(?:[{_SCRIPTS}a-zA-Z0-9\-]+\.)+(?:[{_SCRIPTS}]{{2,}}|[a-zA-Z]{{2,}})"
 )
 
 

@@ -140,7 +140,7 @@ def judge(view: View, code: Code, match: Match) -> Span | None:
         code_like = before != "="
     else:
         code_like = after in ("-", "/", "_", "@", "=", "+") and bool(after)
-    labels = context.labels(text, start, end)
+    labels = context.Labels(text, start, end)
     if labels.has("national"):
         return Span(start, end, "NATIONAL_ID", 0.9)
     if not fits or labels.foreign or code_like or not code.bare or (code.check is _nif and " " in raw):

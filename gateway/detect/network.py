@@ -36,7 +36,7 @@ def v4(view: View, match: Match) -> Span | None:
         end -= len(bits) + 1
     if _touched(text, start, end) or "".join(numbers).strip("0") == "" or numbers[:2] == ["255", "255"]:
         return None
-    labels = context.labels(text, start, end, 40)
+    labels = context.Labels(text, start, end, 40)
     if labels.foreign or ("other" in labels.near and "ip" not in labels.near):
         return None
     small = all(len(n) == 1 for n in numbers)
@@ -83,7 +83,7 @@ def v6(view: View, match: Match) -> Span | None:
         sure = False
     if sure and digits:
         return Span(start, end, "IP_ADDRESS", 0.9)
-    labels = context.labels(text, start, end, 40)
+    labels = context.Labels(text, start, end, 40)
     if "ip" not in labels.near and not (view.alone(start, end) and len(raw) > 2):
         return None
     return Span(start, end, "IP_ADDRESS", 0.6) if int(address) > 0 or len(raw) == 2 else None

@@ -86,9 +86,11 @@ def fold(text: str) -> Folded:
     """
     if text.isascii() or not _ODD.found_in(text):
         return Folded(text)
-    folded = text.translate(_TABLE)
+    folded = text
+    for sign in _TRICKY.intersection(text):  # few in most texts, and quicker than a look at each character
+        folded = folded.replace(sign, _TABLE[sign])
     origin = None if len(folded) == len(text) else [at for at, sign in enumerate(text) if sign not in _GONE]
-    return Folded(_without_lookalikes(folded), origin)
+    return Folded(_without_lookalikes(folded) if _MIXED_SOMEWHERE.found_in(folded) else folded, origin)
 
 
 def _without_lookalikes(text: str) -> str:
@@ -100,8 +102,8 @@ def _without_lookalikes(text: str) -> str:
     return "".join((*parts, text[at:])) if parts else text
 
 
-def _table() -> dict[int, str | None]:
-    table: dict[int, str | None] = {}
+def _table() -> dict[str, str]:
+    table: dict[int, str] = {}
     for low, high in _COMPATIBLE:
         for code in range(low, high):
             same = unicodedata.normalize("NFKC", chr(code))
@@ -117,9 +119,9 @@ def _table() -> dict[int, str | None]:
     table.update((ord(sign), chr(ord("a") + at)) for at, sign in enumerate(_SMALL_CAPITALS))
     table.update((ord(sign), plain) for plain, signs in _SAME.items() for sign in signs)
     table.update((0xE0000 + code, chr(code)) for code in range(0x20, 0x7F))  # tags: a hidden alphabet
-    table.update((code, None) for low, high in _INVISIBLE for code in range(low, high))
+    table.update((code, "") for low, high in _INVISIBLE for code in range(low, high))
     table.pop(ord("q"))  # has no small capital, and stands for itself in their row
-    return table
+    return {chr(code): plain for code, plain in table.items()}
 
 
 def _class(codes: Sequence[int]) -> str:
@@ -133,8 +135,10 @@ def _class(codes: Sequence[int]) -> str:
 
 
 _TABLE = _table()
-_GONE = frozenset(chr(code) for code, same in _TABLE.items() if same is None)
+_TRICKY = frozenset(_TABLE)
+_GONE = frozenset(sign for sign, plain in _TABLE.items() if not plain)
 _WORD = r"[\p{L}\p{N}_]*"
 _MIXTURE = r"(?:[A-Za-z][\p{Cyrillic}\p{Greek}\p{Armenian}]|[\p{Cyrillic}\p{Greek}\p{Armenian}][A-Za-z])"
 _MIXED = compile_text(_WORD + _MIXTURE + _WORD)
-_ODD = compile_text(f"[{_class(list(_TABLE))}]|{_MIXTURE}")
+_MIXED_SOMEWHERE = compile_text(_MIXTURE)
+_ODD = compile_text(f"[{_class([ord(sign) for sign in _TABLE])}]|{_MIXTURE}")

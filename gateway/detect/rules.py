@@ -33,7 +33,7 @@ def rules() -> list[Rule]:
         Rule("EMAIL", emails.HIDDEN, emails.HIDDEN_TRIGGER, emails.hidden),
         Rule("EMAIL", emails.SPACED, emails.SPACED_TRIGGER, _each(emails.spaced)),
         Rule("EMAIL", r"@\?", r"@.*\?|\?.*@", lambda view, _: emails.international(view)),
-        _rule("IBAN", banking.IBAN, banking.iban),
+        Rule("IBAN", banking.IBAN, banking.IBAN_TRIGGER, _each(banking.iban)),
         _rule("IBAN", banking.SPACED_IBAN, banking.iban),
         _rule("BANK_ACCOUNT", banking.BIC, banking.bic),
         _rule("BANK_ACCOUNT", banking.IFSC, banking.ifsc),

@@ -83,14 +83,13 @@ class Secrets:
         """How many characters at the front keep their findings whatever text follows: a secret is one word, or begins
         with the line that announces a private key."""
         low = max(0, len(text) - HOLD_BACK)
-        head = text.find("-----BEGIN", low)
-        if head < 0:
-            head = text.find("PuTTY-User-Key", low)
-        dashes = len(text) - len(text.rstrip("-BEGIN ")) if head < 0 else 0
-        at = len(text) - dashes if head < 0 else head
+        head = max(text.rfind("-----BEGIN"), text.rfind("PuTTY-User-Key"))
+        if head > text.rfind("-----END"):
+            return max(low, min(head, len(text)))
+        at = len(text.rstrip("-BEGIN "))
         while at > low and not text[at - 1].isspace():
             at -= 1
-        return at
+        return max(low, at)
 
     def _found(self, view: View) -> Iterator[Span]:
         for number in self._set.hits(view.data):
@@ -132,8 +131,6 @@ def _rules() -> list[tuple[str, str, Judge]]:
 
 def _whole(view: View, match: Match) -> Span | None:
     start, end = match.span()
-    while end > start and view.text[end - 1].isspace():
-        end -= 1
     return None if _placeholder(view.text[start:end][:200], formatted=True) else Span(start, end, KIND, 0.98)
 
 
