@@ -12,6 +12,8 @@ from gateway.app import App
 from gateway.config import Config
 from gateway.dispatch import OnFailure, Plugins
 from gateway.errors import Unavailable
+from gateway.guardrails.building import model_policy
+from gateway.guardrails.stage import GuardrailStage
 from gateway.httpserver import HttpServer
 from gateway.metrics import Metrics
 from gateway.money.estimate import Estimator
@@ -134,6 +136,9 @@ def snapshot(config: Config, on_failure: OnFailure | None = None) -> Snapshot:
         if declared:
             prices = prices.with_declared(provider.name, declared)
     router = Router(config, plugins.providers, prices)
+    for member in plugins.members:
+        if isinstance(member.plugin, GuardrailStage):
+            member.plugin.book.model_policy = model_policy(config, router.resolve)
     peers = {name: provider.peer(config.timeouts) for name, provider in plugins.providers.items()}
     return Snapshot(config, plugins, router, prices, peers, Use())
 

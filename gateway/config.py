@@ -13,7 +13,7 @@ Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Action = Literal["block", "redact", "mask", "warn", "monitor"]
+Action = Literal["block", "redact", "mask", "pseudonymise", "warn", "monitor"]
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -88,29 +88,70 @@ class ModelEntry(_Strict, frozen=True):
     context_length: Count | None = None
     max_output_tokens: Count | None = None
     modalities: tuple[str, ...] = ()
+    guardrail_policy: Annotated[
+        Name | None, Meta(description="Holds for this model, beside what its callers have.")
+    ] = None
     on_lossy: Annotated[
         Literal["refuse", "warn"],
         Meta(description="Refuse with 400, or carry on and name what was dropped in `x-gateway-warnings`."),
     ] = "warn"
 
 
-class PluginEntry(_Strict, frozen=True):
-    """One plugin: `use` is its ID, `with` its options, `name` tells two of the same apart.
+class Acting(_Strict, frozen=True):
+    """What is done about the findings of a guardrail. What is left out, the plugin says itself."""
 
-    `stage`, `action` and `threshold` are for guardrails; without them the plugin has its own.
-    """
+    stage: Annotated[
+        Literal["input", "output", "both"] | None, Meta(description="Guardrails: judge requests, replies, or both.")
+    ] = None
+    action: Annotated[Action | None, Meta(description="Guardrails: what is done about a finding.")] = None
+    actions: Annotated[
+        dict[str, Action], Meta(description="Guardrails: the same for single kinds of findings, such as `EMAIL`.")
+    ] = {}
+    threshold: Annotated[Share | None, Meta(description="Guardrails: findings with a lower score do not count.")] = None
+    message: Annotated[
+        str, Meta(max_length=500, description="Guardrails: what a refused caller reads; never quote what is forbidden.")
+    ] = ""
+    async_: Annotated[
+        bool, Meta(description="Guardrails: never delay anyone, only log and count what is found.")
+    ] = msgspec.field(default=False, name="async")
+    stream: Annotated[
+        Literal["buffer", "window"],
+        Meta(description="Guardrails that score whole texts: hold a streamed answer back, or score it in windows."),
+    ] = "buffer"
+    window: Annotated[int, Meta(ge=50, le=100_000, description="Characters of such a window.")] = 1000
+
+
+class PluginEntry(Acting, frozen=True, kw_only=True):
+    """One plugin: `use` is its ID, `with` its options, `name` tells two of the same apart."""
 
     use: str
     name: Name | None = None
     on_error: Literal["open", "closed"] | None = None
-    stage: Annotated[
-        Literal["input", "output", "both"] | None, Meta(description="Of a guardrail: requests, replies, or both.")
-    ] = None
-    action: Annotated[Action | None, Meta(description="Of a guardrail: what is done about what it finds.")] = None
-    threshold: Annotated[
-        Share | None, Meta(description="Of a guardrail: findings with a lower score do not count.")
-    ] = None
     with_: dict[str, Any] = msgspec.field(default_factory=dict, name="with")
+
+
+class PolicyEntry(_Strict, frozen=True):
+    """A guardrail policy: its rules are guardrails with what is done about their findings."""
+
+    name: Name
+    description: str = ""
+    version: Annotated[str, Meta(max_length=64, description="For people; shown with the policy's own hash.")] = ""
+    shadow_of: Annotated[
+        Name | None, Meta(description="A draft: runs beside that policy, is logged and counted, and does nothing.")
+    ] = None
+    rules: tuple[PluginEntry, ...] = ()
+
+
+class Guardrails(_Strict, frozen=True):
+    """Which guardrail policy holds where; without any, the guardrails under `plugins` alone."""
+
+    policy: Annotated[
+        Name | None, Meta(description="For callers and models without one: your own, or one that ships.")
+    ] = None
+    per_request: Annotated[
+        bool, Meta(description="Requests may name a policy that holds in addition: they can only be stricter.")
+    ] = True
+    policies: tuple[PolicyEntry, ...] = ()
 
 
 Dollars = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?$", description="A decimal string.")]
@@ -184,13 +225,6 @@ class Config(_Strict, frozen=True):
         Annotated[str, Meta(min_length=32)] | None,
         Meta(description="Master secret; without it one is made in `data_dir/secret`."),
     ] = None
-    database: Annotated[
-        Annotated[str, Meta(pattern=r"^(sqlite|postgres(ql)?://[!-~]+)$")],
-        Meta(
-            description="Where keys, users and the ledger are: `sqlite` in `data_dir`, or `postgresql://user@host/name`,"
-            " which several gateways may share. Changing it needs a restart."
-        ),
-    ] = "sqlite"
     shared_state: Annotated[
         Annotated[str, Meta(pattern=r"^(auto|(valkey|valkeys|redis|rediss)://[!-~]+)$")],
         Meta(
@@ -206,6 +240,7 @@ class Config(_Strict, frozen=True):
     providers: tuple[ProviderEntry, ...] = ()
     models: tuple[ModelEntry, ...] = ()
     plugins: tuple[PluginEntry, ...] = ()
+    guardrails: Guardrails = Guardrails()
     prices: tuple[PriceEntry, ...] = ()
 
 

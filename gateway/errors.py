@@ -54,6 +54,7 @@ class GatewayError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.headers: Mapping[str, str] = headers or {}
+        self.details: Mapping[str, str] = {}  # what else a program may want to know, beside the code
 
 
 class InvalidRequest(GatewayError):
@@ -167,6 +168,10 @@ class ContentBlocked(GatewayError):
     status = 400
     type = "invalid_request_error"
     code = "content_policy_violation"
+
+    def __init__(self, message: str, *, guardrail: str = "", category: str = "") -> None:
+        super().__init__(message)
+        self.details = {"guardrail": guardrail, "category": category} if guardrail else {}
 
 
 class Unavailable(GatewayError):

@@ -27,7 +27,7 @@ class Level(msgspec.Struct, frozen=True):
     """Limits at one level of a caller, outermost first: the tenant, then (later) team and user, then the key.
 
     `None` means not limited at this level. Costs are integer nano-dollars, rates are per minute.
-    `models` are the names or wildcards allowed; `None` is all.
+    `models` are the names or wildcards allowed; `None` is all. Of `guardrail_policy`, the innermost level's holds.
     """
 
     kind: str
@@ -39,6 +39,7 @@ class Level(msgspec.Struct, frozen=True):
     cost_daily: int | None = None
     cost_monthly: int | None = None
     models: tuple[str, ...] | None = None
+    guardrail_policy: str | None = None
 
 
 class Caller(msgspec.Struct, frozen=True):

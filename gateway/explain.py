@@ -74,11 +74,16 @@ def _endpoint(body: dict[str, Any]) -> tuple[str, Dialect]:
 
 
 def _stages(snapshot: Snapshot) -> list[dict[str, Any]]:
+    members = [member for member in snapshot.plugins.members if member.role != "provider"]
+    # Guardrails have one set of hooks, which is no plugin.
+    theirs = [part for member in members if member.id == "guardrails" for part in member.parts]
     return [
-        {"name": member.name, "use": member.id, "role": member.role, "hooks": list(hooks_of(*member.parts))}
-        for member in snapshot.plugins.members
-        if member.role != "provider"
-    ]
+        {
+            "name": member.name, "use": member.id, "role": member.role,
+            "hooks": list(hooks_of(*member.parts, *(theirs if member.role == "guardrail" else ()))),
+        }
+        for member in members if member.id != "guardrails"
+    ]  # fmt: skip
 
 
 async def _limits(snapshot: Snapshot, exchange: Exchange, targets: Iterable[Target]) -> list[Mapping[str, Any]]:

@@ -5,7 +5,6 @@ that a filter did change, each event gets a record of its own. What a record mea
 comes in as two functions. Nothing here knows guardrails (`guard.py`) or the network (`relay.py`).
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from gateway.events import Event, Finish, Opaque, Record, Text
@@ -95,32 +94,45 @@ class _Outbox:
 
     def __init__(self, encode: Encode) -> None:
         self._encode = encode
-        self._inside: deque[Sequence[Event]] = deque()  # the events of each record that is on its way
-        self._out: list[Event] = []                     # those of the first such record that came out
+        self._inside: dict[int, _Inside] = {}  # the records that are on their way, by identity, in the order they came
 
     def expect(self, events: Sequence[Event]) -> None:
         """A record has gone in."""
-        self._inside.append(events)
+        self._inside[id(events[0].record)] = _Inside(events)
 
     def take(self, events: Iterable[Event]) -> list[bytes]:
         """Events have come out: the records that they complete."""
         ready: list[bytes] = []
         for event in events:
-            while not self._is_of_first(event) and self._is_inside(event):
-                ready += self.close()
-            if not self._is_of_first(event):
-                ready.append(self._encode(event))  # a filter's own, or one out of turn
+            of = self._inside.get(id(event.record))
+            if of is None:
+                ready += [*self._begun(None), self._encode(event)]  # a filter's own, or one whose record has left
                 continue
-            self._out.append(event)
-            if len(self._out) == len(self._inside[0]):
-                ready += self.close()
+            if len(self._inside) > 1:
+                ready += self._begun(of)
+            of.out.append(event)
+            if len(of.out) == len(of.events):
+                del self._inside[id(event.record)]
+                ready += self._written(of)
         return ready
 
     def close(self) -> list[bytes]:
-        """No more events of the first record will come."""
-        if not self._inside:
-            return []
-        came, went, self._out = self._inside.popleft(), self._out, []
+        """No more events will come."""
+        return self._begun(None)
+
+    def _begun(self, of: "_Inside | None") -> list[bytes]:
+        """What is out of the records before `of` (of all, if it is `None`) leaves first, each event alone."""
+        ready: list[bytes] = []
+        for key, inside in list(self._inside.items()):
+            if inside is of:
+                break
+            if inside.out:
+                del self._inside[key]
+                ready += self._written(inside)
+        return ready
+
+    def _written(self, inside: "_Inside") -> list[bytes]:
+        came, went = inside.events, inside.out
         record = came[0].record
         if len(went) == len(came) and all(new is old for new, old in zip(went, came, strict=True)):
             return [record.raw] if record is not None else []
@@ -128,8 +140,12 @@ class _Outbox:
         # The record as it came holds what a filter took away: it must not slip out under another event of it.
         return [piece for piece in pieces if record is None or piece != record.raw]
 
-    def _is_of_first(self, event: Event) -> bool:
-        return bool(self._inside) and event.record is self._inside[0][0].record
 
-    def _is_inside(self, event: Event) -> bool:
-        return any(events[0].record is event.record for events in self._inside)
+class _Inside:
+    """The events of a record that is on its way, and those of them that came out."""
+
+    __slots__ = ("events", "out")
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.events = events
+        self.out: list[Event] = []

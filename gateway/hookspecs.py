@@ -144,7 +144,13 @@ class Detector(Protocol):
     """Role `guardrail`, the half that only says what stands in a text: what is done about it, the policy decides.
 
     `hold_back` is as on `Guardrail`. `scan` is pure and quick (no I/O, no await): the gateway runs it on streams, in
-    both directions, on every part of a conversation, and for long texts in a thread.
+    both directions, on every part of a conversation, and for long texts in a thread. What it found in a text is
+    remembered.
+
+    May have: `action` and `threshold`, where YAML says none; `apply_to` as on `Guardrail`; `replacement` for redaction;
+    `slow = True`, to be run in a thread; and a method
+    `settled(text) -> int`, how many characters at the front keep their findings whatever follows, so that a stream
+    need not always wait for `hold_back` characters.
     """
 
     hold_back: int

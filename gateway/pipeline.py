@@ -152,8 +152,6 @@ class Pipeline:
                 raise UpstreamCut("The upstream answered with a whole reply after the stream had begun.")
             else:
                 reply = await relay.whole(exchange, upstream)
-                if exchange.bridge is not None:
-                    _add_common(exchange)  # what of the answer could not be carried is known only now
             exchange.first_byte = time.monotonic()
             filters = await snapshot.plugins.post_response(exchange)
             if streamed:

@@ -13,12 +13,13 @@ from typing import Any, cast
 
 import msgspec
 
-from gateway.config import Config, ModelEntry, PluginEntry, ProviderEntry
+from gateway.config import Acting, Config, ModelEntry, PluginEntry, ProviderEntry
 from gateway.configfile import Entries, Inspected, is_off
 from gateway.decoding import check, decode, hide
 from gateway.dispatch import ROLES, Member, OnFailure, PluginError, Plugins
+from gateway.guardrails.building import guardrails
 from gateway.hookcheck import mistakes
-from gateway.hookspecs import Detector, Guardrail, Provider
+from gateway.hookspecs import Provider
 from gateway.nearest import did_you_mean
 from gateway.problems import ConfigError, Lines, Path, Problem
 from gateway.secrets import scrub
@@ -27,7 +28,7 @@ __all__ = ["GROUP", "Member", "PluginError", "Plugins", "Registry", "options_of"
 
 GROUP = "ai_gateway.plugins"
 _WILD = frozenset("*?[")
-_GUARDRAIL_SETTINGS = ("stage", "action", "threshold")
+_GUARDRAIL_SETTINGS = tuple(field.name for field in msgspec.structs.fields(Acting))
 
 
 class Registry:
@@ -67,6 +68,9 @@ class Registry:
         building.check_targets(members, config.models)
         if building.problems:
             raise ConfigError(building.problems)
+        members.append(Member("guardrails", "guardrails", "guardrail", (guardrails(self, config, building, members),)))
+        if building.problems:
+            raise ConfigError(building.problems)
         trace = os.environ.get("GATEWAY_TRACE_PLUGINS") == "1"
         return Plugins(members, on_failure=on_failure, trace=trace)
 
@@ -76,8 +80,17 @@ class Registry:
         members = building.members(inspected.providers, inspected.plugins)
         if inspected.config is not None:
             building.check_targets(members, inspected.config.models)
+            guardrails(self, inspected.config, building, members)
         building.check_off(inspected.providers)
         return building.problems
+
+    def make(self, id: str, options: dict[str, Any]) -> object:  # noqa: A002
+        """One plugin with these options, checked but not started. Raises `ConfigError`."""
+        building = _Building(self, Lines())
+        member = building.member((), PluginEntry(use=id, with_=options), id)
+        if member is None:
+            raise ConfigError(building.problems)
+        return member.plugin
 
     def _entry(self, id: str) -> EntryPoint:  # noqa: A002
         found = self._entries.get(id)
@@ -115,9 +128,9 @@ class _Building:
             if is_off(provider):
                 self._role(path, provider.use, provider=True)
             else:
-                made.append(self._member(path, provider, provider.name))
+                made.append(self.member(path, provider, provider.name))
         for path, plugin in plugins:
-            made.append(self._member(path, plugin, plugin.name or plugin.use))
+            made.append(self.member(path, plugin, plugin.name or plugin.use))
         return [member for member in made if member is not None]
 
     def check_off(self, providers: Entries[ProviderEntry]) -> None:
@@ -138,9 +151,10 @@ class _Building:
                 known = have.get(provider, ("*",))
                 if not any(_WILD & set(each) for each in (*known, name)) and name not in known:
                     text = f"the provider `{provider}` has no model `{name}`{did_you_mean(name, known)}"
-                    self._report(("models", index, "targets", nth), text)
+                    self.report(("models", index, "targets", nth), text)
 
-    def _member(self, path: Path, entry: ProviderEntry | PluginEntry, name: str) -> Member | None:
+    def member(self, path: Path, entry: ProviderEntry | PluginEntry, name: str) -> Member | None:
+        """The plugin of one entry; `None` if it has mistakes."""
         role = self._role(path, entry.use, provider=isinstance(entry, ProviderEntry))
         cls = self._load(path, entry.use) if role else None
         instance = self._instance(path, cls, entry.with_) if cls else None
@@ -152,35 +166,36 @@ class _Building:
             for attribute, value in values.items():
                 setattr(instance, attribute, value)
         except AttributeError as error:
-            self._report((*path, "use"), f"the plugin `{entry.use}` ({_file(cls)}) cannot be named: {error}")
+            self.report((*path, "use"), f"the plugin `{entry.use}` ({_file(cls)}) cannot be named: {error}")
             return None
         found = mistakes(instance, role)
         for text in found:
-            self._report((*path, "use"), f"the plugin `{entry.use}` ({_file(cls)}) is wrong: {text}")
+            self.report((*path, "use"), f"the plugin `{entry.use}` ({_file(cls)}) is wrong: {text}")
         if found:
             return None
         if isinstance(entry, PluginEntry) and not self._settled(path, entry, role):
             return None
-        parts = (instance, _guard(name, instance, entry)) if role == "guardrail" else (instance,)
-        return Member(name=name, id=entry.use, role=role, parts=parts, on_error=on_error)
+        return Member(name=name, id=entry.use, role=role, parts=(instance,), on_error=on_error)
 
     def _settled(self, path: Path, entry: PluginEntry, role: str) -> bool:
         """Whether settings that only guardrails have stand with a guardrail."""
-        given = [name for name in _GUARDRAIL_SETTINGS if getattr(entry, name) is not None and role != "guardrail"]
+        if role == "guardrail":
+            return True
+        given = [name for name in _GUARDRAIL_SETTINGS if getattr(entry, name) != getattr(Acting(), name)]
         for name in given:
-            self._report((*path, name), f"`{name}` is a setting of guardrails: `{entry.use}` has none")
+            self.report((*path, name), f"`{name}` is a setting of guardrails: `{entry.use}` has none")
         return not given
 
     def _role(self, path: Path, id: str, *, provider: bool) -> str | None:  # noqa: A002
         role = id.partition(".")[0]
         if id not in self._registry.ids():
-            self._report((*path, "use"), f"no plugin `{id}` is installed{did_you_mean(id, self._registry.ids())}")
+            self.report((*path, "use"), f"no plugin `{id}` is installed{did_you_mean(id, self._registry.ids())}")
         elif role not in ROLES:
-            self._report((*path, "use"), f"`{id}` starts with no role; roles are {', '.join(ROLES)}")
+            self.report((*path, "use"), f"`{id}` starts with no role; roles are {', '.join(ROLES)}")
         elif provider and role != "provider":
-            self._report((*path, "use"), f"`{id}` is no provider: it belongs under `plugins`")
+            self.report((*path, "use"), f"`{id}` is no provider: it belongs under `plugins`")
         elif role == "provider" and not provider:
-            self._report((*path, "use"), f"`{id}` is a provider: it belongs under `providers`")
+            self.report((*path, "use"), f"`{id}` is a provider: it belongs under `providers`")
         else:
             return role
         return None
@@ -189,19 +204,19 @@ class _Building:
         try:
             return self._registry.load(id)
         except PluginError as error:
-            self._report((*path, "use"), str(error))
+            self.report((*path, "use"), str(error))
             return None
 
     def _instance(self, path: Path, cls: type, given: dict[str, Any]) -> object | None:
         options = options_of(cls)
         if options is None:
             for name in given:
-                self._report((*path, "with", name), f"unknown field `{name}`: this plugin has no options")
+                self.report((*path, "with", name), f"unknown field `{name}`: this plugin has no options")
             return None if given else self._made(path, cls, given)
         try:
             config = decode(given, options, (*path, "with"), self._lines, self.problems)
         except TypeError as error:  # the plugin's own struct is wrong
-            self._report((*path, "use"), f"the options of {_file(cls)} cannot be read: {_said(error)}")
+            self.report((*path, "use"), f"the options of {_file(cls)} cannot be read: {_said(error)}")
             return None
         return None if config is None else self._made(path, cls, given, config)
 
@@ -210,24 +225,13 @@ class _Building:
             instance: object = cls(*arguments)
         except Exception as error:
             text = str(error) if isinstance(error, ValueError) else f"{_file(cls)} cannot be made: {_said(error)}"
-            self._report((*path, "with") if given else path, hide(text, given))
+            self.report((*path, "with") if given else path, hide(text, given))
             return None
         return instance
 
-    def _report(self, path: Path, text: str) -> None:
+    def report(self, path: Path, text: str) -> None:
+        """A mistake at this place of the file."""
         self.problems.append(self._lines.problem(path, text))
-
-
-def _guard(name: str, instance: object, entry: ProviderEntry | PluginEntry) -> object:
-    # Only those who configure a guardrail pay for its import.
-    from gateway.guard import GuardStage
-    from gateway.guardrails.acting import Acting
-
-    assert isinstance(entry, PluginEntry)
-    if isinstance(instance, Detector):
-        instance = Acting(instance, entry.action, entry.stage, entry.threshold)
-    assert isinstance(instance, Guardrail)  # `mistakes` found none
-    return GuardStage(name, instance, entry.on_error or "closed")
 
 
 def _file(cls: type) -> str:

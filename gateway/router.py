@@ -197,7 +197,7 @@ class Router:
             provider, model, price,
             context_length=_first(facts, "context_length"),
             max_output=_first(facts, "max_output_tokens", "max_output"),
-            free=price is not None and price.input == price.output == 0 and not price.units,
+            free=price is not None and price.input == price.output == 0,
         )
 
     def _unknown(self, name: str, caller: Caller) -> UnknownModel:

@@ -22,7 +22,7 @@ from gateway.problems import ConfigError
 from gateway.shared_state import SharedState
 from gateway.shared_state.mapped import MappedState
 from gateway.shared_state.opening import AUTO, server_state
-from gateway.store.opening import worker_store
+from gateway.store.owner import RemoteStore
 from gateway.tasks import Tasks
 from gateway.tuning import loop_factory, settle_memory
 
@@ -88,7 +88,7 @@ class _Worker:
         else:
             state = server_state(self._config.shared_state, data_dir, start.owner)
         self._opened.push_async_callback(state.close)
-        store = await worker_store(self._config, data_dir, state.bump)
+        store = await RemoteStore.open(data_dir)
         self._opened.push_async_callback(store.close)
         process = await open_process(
             self._config, slot=start.slot, state=state, store=store, secret=start.secret, data_dir=data_dir,

@@ -14,7 +14,7 @@ MAX_FILE, MAX_FUNCTION = 400, 50
 # Lower layers know nothing of higher ones. What is not named here belongs to the layer `others`.
 LAYERS = {
     "errors": 0, "events": 0, "clock": 0, "secrets": 0, "nearest": 0, "tasks": 0, "config": 0, "sse": 1, "exchange": 2,
-    "hookspecs": 3, "filters": 4, "jsonbody": 4, "guardrails": 4, "guard": 5, "dialects": 5, "registry": 6, "router": 6, "upstream": 6, "framing": 2, "dialect": 3, "bridge": 6,
+    "hookspecs": 3, "filters": 4, "jsonbody": 4, "guardrails": 5, "dialects": 5, "registry": 6, "router": 6, "upstream": 6, "framing": 2, "dialect": 3, "bridge": 6,
     "accounting": 6, "runtime": 6, "relay": 7, "pipeline": 8, "explain": 9, "app": 10, "boot": 11, "serve": 12,
     "supervisor": 12, "worker": 12, "owner": 12, "commands": 13, "cli": 14,
 }

@@ -89,9 +89,9 @@ def _listed(registry: Registry, id_: str, used: tuple[Use, ...]) -> Listed:
         return Listed(id=id_, role=role, used=used, error=str(error))
     parts: list[object] = [cls]
     if role == "guardrail":
-        from gateway.guard import GuardStage
+        from gateway.guardrails.stage import GuardrailStage
 
-        parts.append(GuardStage)
+        parts.append(GuardrailStage)
     options = options_of(cls)
     return Listed(
         id=id_,

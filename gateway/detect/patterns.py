@@ -121,7 +121,7 @@ class CustomPattern:
         if self._timeout is None:
             matches = self._compiled.finditer(text)
         else:
-            matches = self._compiled.finditer(text, timeout=self._timeout, concurrent=len(text) > 16_384)
+            matches = self._compiled.finditer(text, timeout=self._timeout, concurrent=True)
         try:
             return [span for match in matches if (span := match.span(group))[0] < span[1]]
         except TimeoutError:

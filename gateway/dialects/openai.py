@@ -126,14 +126,12 @@ class OpenAIDialect:
 
 def duration(seconds: float) -> str:
     """A span as OpenAI writes it: `0s`, `250ms`, `8.64s`, `1m0.198s`, `14m24s`."""
-    millis = round(seconds * 1000)
-    if millis <= 0:
-        return "0s"
-    if millis < 1000:
+    millis = max(0, round(seconds * 1000))
+    if 0 < millis < 1000:
         return f"{millis}ms"
-    whole, millis = divmod(millis, 1000)
-    rest = f".{millis:03d}".rstrip("0") if millis else ""
-    return f"{whole // 60}m{whole % 60}{rest}s" if whole >= 60 else f"{whole}{rest}s"
+    minutes, rest = divmod(millis, 60_000)
+    text = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    return f"{minutes}m{text}" if minutes else text
 
 
 def common(raw: bytes, body: dict[str, Any], *, caps: tuple[str, ...] = ()) -> Request:
@@ -236,7 +234,7 @@ def _envelope(error: GatewayError, request_id: str) -> dict[str, Any]:
     if isinstance(error, UpstreamRefused) and error.kind in _KINDS_OF_ERROR:
         kind, code = _KINDS_OF_ERROR[error.kind]
         code = error.code if error.kind == "invalid_request" else code
-    told = {"message": error.message, "type": kind, "param": error.param, "code": code}
+    told = {"message": error.message, "type": kind, "param": error.param, "code": code, **error.details}
     return {"error": told, "request_id": request_id}
 
 

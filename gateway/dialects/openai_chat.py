@@ -11,6 +11,7 @@ from gateway.exchange import Request
 class Chat(OpenAIDialect):
     """The chat dialect."""
 
+    parts_are_independent = True  # a chunk of reasoning and one of the answer may change places
     name = "openai.chat"
 
     def decode(self, raw: bytes, body: dict[str, Any], params: Mapping[str, str] = NO_PARAMS) -> Request:  # noqa: ARG002

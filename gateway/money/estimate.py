@@ -6,7 +6,6 @@ tokenizer, and for Claude and Gemini closer than a foreign one.
 """
 
 import math
-import re
 from typing import Final
 
 from gateway.exchange import Exchange
@@ -21,7 +20,6 @@ _LEAST_RATIO: Final = 0.04
 _MOST_RATIO: Final = 2.0
 _MEDIA_TOKENS_PER_BYTE: Final = 1 / 64
 _MARK: Final = b";base64,"
-_INLINE: Final = re.compile(rb'"(?:data|bytes)"\s*:\s*"([A-Za-z0-9+/=_-]{256})')
 
 
 class Estimator:
@@ -120,24 +118,7 @@ def _weigh(raw: bytes) -> tuple[int, int]:
         image = kind.startswith(b"image")
         media += IMAGE_TOKENS if image else max(IMAGE_TOKENS, int((end - start) * _MEDIA_TOKENS_PER_BYTE))
         at = raw.find(_MARK, end)
-    inline, tokens = _inline(raw)
-    return size - inline, media + tokens + IMAGE_TOKENS * _linked_images(raw)
-
-
-def _inline(raw: bytes) -> tuple[int, int]:
-    """Bytes of base64 that stand in a field of their own, as in most formats but OpenAI's, and their tokens."""
-    if raw.rfind(b'"data"') < 0 and raw.rfind(b'"bytes"') < 0:
-        return 0, 0
-    size = tokens = 0
-    for match in _INLINE.finditer(raw):
-        start = match.start(1)
-        end = raw.find(b'"', start)
-        end = len(raw) if end < 0 else end
-        size += end - start
-        near = raw[max(0, match.start() - 64) : match.start()] + raw[end : end + 64]
-        image = b"image/" in near or b'"png"' in near or b'"jpeg"' in near
-        tokens += IMAGE_TOKENS if image else max(IMAGE_TOKENS, int((end - start) * _MEDIA_TOKENS_PER_BYTE))
-    return size, tokens
+    return size, media + IMAGE_TOKENS * _linked_images(raw)
 
 
 def _linked_images(raw: bytes) -> int:

@@ -19,15 +19,15 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.config import Timeouts
-from gateway.dialects.served import SERVED
 from gateway.errors import ContentBlocked, InvalidRequest, UpstreamTimeout
 from gateway.events import Usage
 from gateway.exchange import Attempt, Exchange, Target
-from gateway.hookspecs import Context, Guardrail, Provider, Sink
+from gateway.guardrails.check import Check, Hit
+from gateway.hookspecs import Context, Detector, Guardrail, Provider, Sink
 from gateway.testing.exchanges import answering, exchange
 
 Role = TypeVar("Role")
-_ENDPOINTS = frozenset(served.endpoint for served in SERVED)
+_ENDPOINTS = frozenset({"chat.completions", "completions", "embeddings"})
 
 
 class _Contract(Generic[Role]):
@@ -48,7 +48,7 @@ class _Contract(Generic[Role]):
                 await made.shutdown(None)
 
 
-class GuardrailContract(_Contract[Guardrail]):
+class GuardrailContract(_Contract[Guardrail | Detector]):
     """What the gateway relies on in a guardrail.
 
     `catches` is a text that it redacts or blocks in answers wherever it stands, `passes` one that it lets through.
@@ -58,9 +58,9 @@ class GuardrailContract(_Contract[Guardrail]):
     passes: ClassVar[str] = "The weather is fine today."
 
     async def test_it_plays_the_role(self) -> None:
-        """It has `check` and a `hold_back` that is a number of characters."""
+        """It has `scan` or `check`, and a `hold_back` that is a number of characters."""
         async with self.plugin() as plugin:
-            assert isinstance(plugin, Guardrail)
+            assert isinstance(plugin, Guardrail | Detector)
             assert type(plugin.hold_back) is int
             assert plugin.hold_back >= 0
             assert getattr(plugin, "apply_to", "both") in ("input", "output", "both")
@@ -69,17 +69,16 @@ class GuardrailContract(_Contract[Guardrail]):
         """`passes` passes, and so does no text at all."""
         async with self.plugin() as plugin:
             for text in (self.passes, "", " "):
-                assert (await plugin.check(text, self._context())).action == "pass"
+                assert await self._found(plugin, text) == []
 
     async def test_it_catches(self) -> None:
-        """`catches` is caught; the verdict does not repeat it, and its redactions lie in the text."""
+        """`catches` is caught; what it says does not repeat it, and its places lie in the text."""
         async with self.plugin() as plugin:
             text = f"{self.passes} {self.catches} {self.passes}"
-            verdict = await plugin.check(text, self._context())
-            assert verdict.action in ("redact", "block")
-            assert self.catches not in verdict.reason
-            assert verdict.text is None or self.catches not in verdict.text
-            assert all(0 <= r.start < r.end <= len(text) for r in verdict.redactions)
+            found = await self._found(plugin, text)
+            assert found
+            assert all(self.catches not in hit.kind + (hit.text or "") for hit in found)
+            assert all(0 <= hit.start < hit.end <= len(text) for hit in found)
 
     async def test_no_split_of_a_stream_lets_it_out(self) -> None:
         """However an answer is cut into pieces, the client gets what it gets of the whole, or of a block less."""
@@ -101,13 +100,16 @@ class GuardrailContract(_Contract[Guardrail]):
         """Odd characters and long texts are judged, many at a time."""
         texts = ["\x00", "\u200b\ufeff", "\U0001f600" * 50, self.passes * 2000, "\r\n\t" * 100] * 4
         async with self.plugin() as plugin:
-            verdicts = await asyncio.gather(*(plugin.check(text, self._context()) for text in texts))
-            assert all(verdict.action in ("pass", "warn", "redact", "block") for verdict in verdicts)
+            found = await asyncio.gather(*(self._found(plugin, text) for text in texts))
+            assert all(hit.action != "failed" for hits in found for hit in hits)
 
-    def _context(self) -> Context:
-        return Context("output", exchange())
+    async def _found(self, plugin: Guardrail | Detector, text: str) -> list[Hit]:
+        check = Check("guardrail", plugin)
+        if check.scan is not None:
+            return check.hits(text, "content")
+        return await check.judge(text, Context("output", exchange()))
 
-    async def _left(self, plugin: Guardrail, pieces: list[str]) -> tuple[str, str | None]:
+    async def _left(self, plugin: Guardrail | Detector, pieces: list[str]) -> tuple[str, str | None]:
         """What left of a streamed answer, and the refusal that stopped it."""
         left: list[str] = []
         try:
@@ -119,7 +121,7 @@ class GuardrailContract(_Contract[Guardrail]):
 
 
 class ProviderContract(_Contract[Provider]):
-    """What the gateway relies on in a provider whose dialect names the model in the body."""
+    """What the gateway relies on in a provider whose dialect is OpenAI's."""
 
     async def test_it_plays_the_role(self) -> None:
         """It has a name, known endpoints, models, and says how to connect."""
@@ -149,15 +151,14 @@ class ProviderContract(_Contract[Provider]):
     async def test_unknown_fields_travel(self) -> None:
         """What the gateway does not know reaches the upstream as it came."""
         async with self.plugin() as plugin:
-            made = exchange(endpoint=min(plugin.endpoints), x_new_field={"a": [1, 2.50]})
+            made = exchange(x_new_field={"a": [1, 2.50]})
             body = plugin.encode(made, Target(provider=plugin, model="some-model")).body
             assert b'{"a":[1,2.5]}' in body
 
     async def test_its_credentials_stay_in_headers(self) -> None:
         """No secret shows in a URL or a body."""
         async with self.plugin() as plugin:
-            made = exchange(endpoint=min(plugin.endpoints))
-            request = plugin.encode(made, Target(provider=plugin, model="some-model"))
+            request = plugin.encode(exchange(), Target(provider=plugin, model="some-model"))
             for secret in plugin.secrets():
                 assert secret not in request.url
                 assert secret.encode() not in request.body

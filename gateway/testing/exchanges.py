@@ -5,13 +5,17 @@ from typing import Any
 
 import msgspec
 
-from gateway.dialects.served import SERVED
+from gateway.dialects.openai_chat import Chat
+from gateway.dialects.openai_completions import Completions
+from gateway.dialects.openai_embeddings import Embeddings
 from gateway.events import Event, Finish, Text
 from gateway.exchange import Caller, Exchange, Level
-from gateway.guard import GuardStage
-from gateway.hookspecs import Dialect, Guardrail
+from gateway.guardrails.stage import only
+from gateway.hookspecs import Detector, Dialect, Guardrail
 
-_DIALECTS: Mapping[str, Callable[[], Dialect]] = {served.endpoint: served.dialect for served in SERVED}
+_DIALECTS: dict[str, Callable[[], Dialect]] = {
+    "chat.completions": Chat, "completions": Completions, "embeddings": Embeddings,
+}
 
 
 def caller(**limits: Any) -> Caller:  # noqa: ANN401
@@ -29,7 +33,7 @@ def exchange(
     The request asks `demo-small` about `text`; `fields` are added to its body, `body` replaces it.
     """
     asked: dict[str, Any] = {"model": "demo-small"}
-    if endpoint == "chat.completions" or endpoint.startswith("messages"):
+    if endpoint == "chat.completions":
         asked["messages"] = [{"role": "user", "content": text}]
     else:
         asked["prompt" if endpoint == "completions" else "input"] = text
@@ -42,7 +46,7 @@ def exchange(
     return made
 
 
-async def answered(guardrail: Guardrail, pieces: Iterable[str], exchange: Exchange) -> list[str]:
+async def answered(guardrail: Guardrail | Detector, pieces: Iterable[str], exchange: Exchange) -> list[str]:
     """What a client gets of an answer that streams in `pieces`, under this guardrail: what left at each step.
 
     The last two items are what left at the answer's finish and at the end of the stream. Raises
@@ -51,9 +55,9 @@ async def answered(guardrail: Guardrail, pieces: Iterable[str], exchange: Exchan
     return [text async for text in answering(guardrail, pieces, exchange)]
 
 
-async def answering(guardrail: Guardrail, pieces: Iterable[str], exchange: Exchange) -> AsyncIterator[str]:
+async def answering(guardrail: Guardrail | Detector, pieces: Iterable[str], exchange: Exchange) -> AsyncIterator[str]:
     """The same step by step, for what left before a block."""
-    checks = await GuardStage("guardrail", guardrail).post_response(exchange)
+    checks = await only("guardrail", guardrail).post_response(exchange)
     events: list[Event] = [*map(Text, pieces), Finish("stop")]
     for event in events:
         yield _said([event] if checks is None else await checks.feed(event))

@@ -4,24 +4,23 @@ r"""Blocks, redacts or flags texts that match patterns of your own, in requests 
       name: no-internal-hosts
       with: {patterns: ['\b[a-z0-9-]{1,63}\.corp\.example\b'], action: redact, replacement: "[HOST]"}
 
-Patterns are those of the `regex` module, and time-limited: one that backtracks without end refuses the text (or lets
-it pass, with `on_error: open`) but stalls nobody. A stream is held back by the length of the longest match. Where that
+Patterns run on re2, in linear time; those with look-around or back references on the `regex` module, in a thread and
+with a time limit: one that backtracks without end refuses the text (or lets it pass, with `on_error: open`) but stalls
+nobody. A stream is held back by the length of the longest match. Where that
 is not known (`+`, `*`, look-around), set `hold_back` to the most that a match and what it looks at can span, or to 0
 to judge only complete answers, as patterns with `^` need it.
 """
 
-import asyncio
 import importlib
-import time
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
-import regex
 from msgspec import Meta
 
-from gateway import Context, Redaction, Verdict
+from gateway import Finding
+from gateway.detect.patterns import compile_custom
 
-_LONG_TEXT = 16_384     # longer ones are searched in a thread
 _LONG_MATCH = 4_096
 
 
@@ -29,16 +28,20 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """What to look for, where, and what to do about it."""
 
     patterns: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
-    action: Literal["block", "redact", "warn"] = "block"
-    replacement: Annotated[str, Meta(description="For `redact`: what stands in place of a match.")] = "[REDACTED]"
+    action: Annotated[
+        Literal["block", "redact", "warn"], Meta(description="Where the entry or the policy has no `action`.")
+    ] = "block"
+    replacement: Annotated[
+        str | None, Meta(description="For `redact`: what stands in place of a match; without it a label by `category`.")
+    ] = None
     apply_to: Literal["input", "output", "both"] = "both"
     ignore_case: bool = False
-    category: Annotated[str, Meta(description="Named in the refusal or the warning.")] = ""
+    category: Annotated[str, Meta(description="Named in the refusal, the warning or the label.")] = ""
     hold_back: Annotated[
         Annotated[int, Meta(ge=0, le=100_000)] | None,
         Meta(description="Characters that a match can span; 0 buffers answers."),
     ] = None
-    timeout: Annotated[float, Meta(gt=0, le=10, description="Seconds for one text, all patterns together.")] = 0.1
+    timeout: Annotated[float, Meta(gt=0, le=10, description="Seconds for a pattern that re2 cannot run.")] = 0.1
 
 
 class Regex:
@@ -47,33 +50,21 @@ class Regex:
     name = "guardrail.regex"
 
     def __init__(self, config: Config) -> None:
-        flags = regex.IGNORECASE if config.ignore_case else 0
-        try:
-            self._patterns = [regex.compile(pattern, flags) for pattern in config.patterns]
-        except regex.error as error:
-            raise ValueError(f"a pattern is wrong: {error}") from None
+        made = [
+            compile_custom(pattern, ignore_case=config.ignore_case, timeout=config.timeout)
+            for pattern in config.patterns
+        ]
+        self._patterns = made
         self.hold_back = _hold_back(config) if config.apply_to != "input" else 1
         self.apply_to = config.apply_to
-        self._config = config
+        self.action = config.action
+        self.replacement = config.replacement
+        self.slow = not all(pattern.linear for pattern in made)
+        self._kind = config.category
 
-    async def check(self, text: str, context: Context) -> Verdict:  # noqa: ARG002
-        """Search all patterns; a long text does not keep others waiting."""
-        if len(text) <= _LONG_TEXT:
-            return self._verdict(text, self._config.timeout)
-        return await asyncio.to_thread(self._verdict, text, self._config.timeout * 10)
-
-    def _verdict(self, text: str, seconds: float) -> Verdict:
-        config, end = self._config, time.monotonic() + seconds
-        found: list[Redaction] = []
-        for pattern in self._patterns:
-            left = max(0.001, end - time.monotonic())
-            for match in pattern.finditer(text, timeout=left, concurrent=len(text) > _LONG_TEXT):
-                if match.start() == match.end():
-                    continue
-                if config.action != "redact":
-                    return Verdict(config.action, reason=config.category)
-                found.append(Redaction(match.start(), match.end(), config.replacement))
-        return Verdict("redact", redactions=tuple(found), reason=config.category) if found else Verdict()
+    def scan(self, text: str, part: str = "content") -> Sequence[Finding]:  # noqa: ARG002
+        """All matches of all patterns."""
+        return [Finding(*span, self._kind) for pattern in self._patterns for span in pattern.spans(text)]
 
 
 def _hold_back(config: Config) -> int:

@@ -1,0 +1,133 @@
+"""All policies of one configuration, and which of them hold for a request.
+
+The caller's policy is the one of its innermost level that has one, else the configured one. The model's holds beside
+it, and so does what the request asks for: a request can make things stricter, never laxer.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from gateway.config import Guardrails, PolicyEntry
+from gateway.errors import Forbidden, InvalidRequest, Unavailable
+from gateway.exchange import Exchange
+from gateway.guardrails.check import Check
+from gateway.guardrails.policy import Policy, Rules, hash_of, shipped
+from gateway.nearest import did_you_mean
+
+FIELD = "guardrail_policy"
+HEADER = "x-gateway-guardrail-policy"
+_REMEMBERED = 256
+ModelPolicy = Callable[[Exchange], str | None]
+
+
+def _nothing(use: str, options: dict[str, Any]) -> Any:  # noqa: ANN401, ARG001
+    raise LookupError(f"no guardrail `{use}` can be made here")
+
+
+class Book:
+    """Policies by name, made ready when they are first used. `always` are the checks that hold for every request."""
+
+    def __init__(
+        self, settings: Guardrails | None = None, always: Iterable[Check] = (), rules: Rules | None = None,
+        entries: Mapping[str, PolicyEntry] | None = None,
+    ) -> None:
+        self._settings = settings or Guardrails()
+        self._always = tuple(always)
+        self._rules = rules or Rules(_nothing)
+        self._ready: dict[tuple[str, ...], Policy] = {}
+        self._starting = asyncio.Lock()
+        self._started: list[Any] = []
+        self._gateway: Any = None
+        self.entries: dict[str, PolicyEntry] = dict(known(self._settings) if entries is None else entries)
+        self.model_policy: ModelPolicy = lambda _exchange: None
+
+    def names_for(self, exchange: Exchange, requested: Sequence[str]) -> tuple[str, ...]:
+        """The policies that hold. Raises `InvalidRequest` for a name that a request made up."""
+        for name in requested:
+            entry = self.entries.get(name)
+            if entry is None or entry.shadow_of is not None:
+                text = f"There is no guardrail policy {name[:64]!r}{did_you_mean(name, self.entries)}."
+                raise InvalidRequest(text, code="unknown_guardrail_policy", param=FIELD)
+        if requested and not self._settings.per_request:
+            raise Forbidden("Requests may not choose a guardrail policy here.", code="guardrail_policy_not_allowed")
+        names = (self._callers(exchange) or self._settings.policy, self.model_policy(exchange), *requested)
+        return tuple(dict.fromkeys([name for name in names if name]))
+
+    async def policy(self, names: tuple[str, ...]) -> Policy:
+        """These policies together, ready. Raises `Unavailable` where one does not exist or cannot be made."""
+        found = self._ready.get(names)
+        return found if found is not None else await self._prepare(names)
+
+    async def startup(self, gateway: Any) -> None:  # noqa: ANN401 - a `Gateway`, or None in tests
+        """Start what is made by now, and from now on what is made."""
+        self._gateway = gateway
+        await self._start_new()
+
+    async def shutdown(self) -> None:
+        """Stop what was started, the last one first."""
+        while self._started:
+            made = self._started.pop()
+            if hasattr(made, "shutdown"):
+                await made.shutdown(self._gateway)
+
+    def together(self, names: tuple[str, ...]) -> Policy:
+        """These policies as one, drafts beside them; made, not started. Raises `LookupError` for an unknown name."""
+        chosen = [self.entries[name] for name in names]
+        policy = Policy(names, [*self._always, *self._rules.checks(chosen)])
+        policy.shadows = tuple(
+            Policy((entry.name,), self._rules.checks([entry]))
+            for entry in self.entries.values() if entry.shadow_of in names
+        )
+        return policy
+
+    def described(self) -> list[dict[str, Any]]:
+        """Every policy, for people."""
+        own = {entry.name for entry in self._settings.policies}
+        return [
+            {
+                "name": entry.name, "description": entry.description, "version": entry.version, "hash": hash_of(entry),
+                "shadow_of": entry.shadow_of, "source": "configuration" if entry.name in own else "shipped",
+                "rules": [
+                    {"use": rule.use, "name": rule.name or rule.use, "stage": rule.stage, "action": rule.action,
+                     "actions": rule.actions, "threshold": rule.threshold, "async": rule.async_}
+                    for rule in entry.rules
+                ],
+            }
+            for entry in self.entries.values()
+        ]  # fmt: skip
+
+    def _callers(self, exchange: Exchange) -> str | None:
+        levels = exchange.caller.levels if exchange.caller is not None else ()
+        return next((level.guardrail_policy for level in reversed(levels) if level.guardrail_policy), None)
+
+    async def _prepare(self, names: tuple[str, ...]) -> Policy:
+        async with self._starting:
+            if names in self._ready:
+                return self._ready[names]
+            try:
+                # Reading a model's weights takes a while: nobody else waits for it.
+                policy = await asyncio.to_thread(self.together, names) if names else self.together(names)
+                await self._start_new()
+            except Exception as error:
+                text = f"The guardrail policy {' with '.join(names)} cannot be used now."
+                raise Unavailable(text, code="guardrail_policy_unavailable") from error
+            if len(self._ready) >= _REMEMBERED:
+                self._ready.clear()
+            self._ready[names] = policy
+            return policy
+
+    async def _start_new(self) -> None:
+        if self._gateway is None:
+            return
+        for made in self._rules.guardrails:
+            if not any(made is each for each in self._started):
+                if hasattr(made, "startup"):
+                    await made.startup(self._gateway)
+                self._started.append(made)
+
+
+def known(settings: Guardrails) -> dict[str, PolicyEntry]:
+    """The policies of a file, and those that ship; one's own of the same name replaces a shipped one."""
+    return {**shipped(), **{entry.name: entry for entry in settings.policies}}
+

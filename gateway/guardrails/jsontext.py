@@ -1,0 +1,130 @@
+"""Texts that are JSON (arguments of tools, structured answers): changes inside them that leave them valid JSON.
+
+A text may come in pieces: `JsonCursor` knows where in the grammar the next piece begins. `seen` gives the text as a
+person would read it, escapes decoded, and for each of its characters where it stands; `fitted` makes replacements
+keep to strings and whole numbers.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from gateway.hookspecs import Redaction
+
+_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})(?:\\u([dD][c-fC-F][0-9a-fA-F]{2}))?|(["\\/bfnrt]))')
+_SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_IN_STRING = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
+_BARE = re.compile(r"[-+.\w]+")
+_OPENING = re.compile(r"\s*(?:\{\s*(?:[\"}]|\Z)|\[\s*(?:[\[{\"\]]|\Z))")
+
+
+def looks_like_json(beginning: str, part: str) -> bool:
+    """Whether a text that begins so is an object or a list in JSON."""
+    if part == "arguments":
+        return beginning.lstrip()[:1] in ("{", "[")
+    return _OPENING.match(beginning) is not None
+
+
+class JsonCursor:
+    """Where a text stands in JSON's grammar after all that it was moved over: inside a string or not."""
+
+    __slots__ = ("in_string", "open_escape")
+
+    def __init__(self) -> None:
+        self.in_string = False
+        self.open_escape = ""  # the beginning of an escape whose rest is still to come
+
+    def move(self, text: str) -> None:
+        """Go on over `text`."""
+        for _ in self._stretches(text):
+            pass
+
+    def scalars(self, text: str) -> list[tuple[int, int, bool]]:
+        """The strings (without quotes) and bare words of `text` by start, end, and whether it is a string."""
+        copy = JsonCursor()
+        copy.in_string, copy.open_escape = self.in_string, self.open_escape
+        return list(copy._stretches(text))
+
+    def _stretches(self, text: str) -> Iterable[tuple[int, int, bool]]:
+        at = 0
+        if self.in_string and self.open_escape:
+            at, self.open_escape = min(len(text), 1), "" if text else self.open_escape
+        start = 0
+        while at < len(text):
+            if self.in_string:
+                found = _IN_STRING.match(text, at)
+                end = found.end() if found else at
+                yield start, end, True
+                if end < len(text) and text[end] == "\\":  # its rest comes with the next piece
+                    self.open_escape = "\\"
+                    return
+                self.in_string = end >= len(text)
+                at = end + 1
+            elif text[at] == '"':
+                self.in_string = True
+                at = start = at + 1
+            elif (word := _BARE.match(text, at)) is not None:
+                yield word.start(), word.end(), False
+                at = word.end()
+            else:
+                at += 1
+
+
+def seen(raw: str) -> tuple[str, Sequence[int] | None]:
+    """`raw` with its escapes decoded, and where each character begins in `raw` (one more for the end)."""
+    if "\\" not in raw:
+        return raw, None
+    out: list[str] = []
+    places: list[int] = []
+    at = 0
+    for escape in _ESCAPE.finditer(raw):
+        out.append(raw[at : escape.start()])
+        places.extend(range(at, escape.start()))
+        decoded = _decoded(escape)
+        out.append(decoded)
+        places += [escape.start()] * len(decoded)
+        at = escape.end()
+    out.append(raw[at:])
+    places.extend(range(at, len(raw) + 1))
+    return "".join(out), places
+
+
+def fitted(raw: str, edits: Iterable[Redaction], cursor: JsonCursor) -> list[Redaction]:
+    """The same edits, so that what is valid JSON stays it. `cursor` stands where `raw` begins."""
+    scalars = cursor.scalars(raw)
+    out: list[Redaction] = []
+    for edit in edits:
+        text: str | None = edit.text
+        for start, end, is_string in scalars:
+            if end <= edit.start or start >= edit.end:
+                continue
+            if out and start < out[-1].end:
+                continue  # a number that an edit before has replaced already
+            out.append(_in_scalar(raw, edit, start, end, is_string, text))
+            text = None  # what goes on in the next value has been said in this one
+    return out
+
+
+def _in_scalar(raw: str, edit: Redaction, start: int, end: int, is_string: bool, text: str | None) -> Redaction:
+    inner = max(start, edit.start), min(end, edit.end)
+    if is_string:
+        return Redaction(*inner, _escaped(text or ""))
+    if start == 0 and raw[:1].isdigit():  # its first digits may have left already: a number stays a number
+        return Redaction(*inner, "0" * (inner[1] - inner[0]))
+    return Redaction(start, end, f'"{_escaped(text or "")}"')
+
+
+def _escaped(text: str) -> str:
+    return msgspec.json.encode(text.encode("utf-8", "replace").decode()).decode()[1:-1]
+
+
+def _decoded(escape: re.Match[str]) -> str:
+    first, second, short = escape.groups()
+    if short is not None:
+        return _SHORT.get(short, short)
+    code = int(first, 16)
+    if second is not None and 0xD800 <= code < 0xDC00:
+        return chr(0x10000 + ((code - 0xD800) << 10) + (int(second, 16) - 0xDC00))
+    text = "\ufffd" if 0xD800 <= code < 0xE000 else chr(code)
+    return text if second is None else text + "\ufffd"

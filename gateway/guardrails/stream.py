@@ -1,0 +1,110 @@
+"""The filter of one reply: a queue of events in the order they came, whose decided head may leave.
+
+Each text that the model says is a `Voice` (`voice.py`), and stays one when another speaks between its pieces.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from gateway.events import End, Event, Finish, Text
+from gateway.exchange import Exchange
+from gateway.guardrails.chain import Chain
+from gateway.guardrails.check import Hit
+from gateway.guardrails.voice import Held, Voice
+from gateway.hookspecs import Context
+
+Decide = Callable[[Sequence[Hit], str], None]
+_Key = tuple[int, str, int]
+
+
+class ReplyGuard:
+    """Feeds each text of a reply to its voice. `decide` is told of hits as they are decided, and may raise.
+
+    `said` is told of each text when it has ended, for checks that do not delay.
+    """
+
+    def __init__(
+        self, chain: Chain, exchange: Exchange, decide: Decide, said: Callable[[str, str], None] | None = None
+    ) -> None:
+        self._chain = chain
+        self._exchange = exchange
+        self._decide = decide
+        self._said = said
+        self._queue: deque[Held] = deque()
+        self._voices: dict[_Key, Voice] = {}
+        self._texts: dict[_Key, list[str]] = {}
+        # Where the records of different texts do not depend on one another, one may leave before another that waits.
+        self._loose = bool(getattr(exchange.dialect, "parts_are_independent", False))
+
+    async def feed(self, event: Event) -> Iterable[Event]:
+        """Take one event; return what may leave."""
+        if isinstance(event, Text):
+            await self._hear(event)
+        else:
+            self._queue.append(Held(event))
+            if isinstance(event, Finish):
+                await self._end([key for key in self._voices if key[0] == event.choice])
+            elif isinstance(event, End):
+                await self._end(list(self._voices))
+        return self._leaving()
+
+    async def flush(self) -> Iterable[Event]:
+        """The reply is complete."""
+        await self._end(list(self._voices))
+        return self._leaving()
+
+    async def _hear(self, event: Text) -> None:
+        key = (event.choice, event.part, event.tool)
+        voice = self._voices.get(key)
+        if voice is None:
+            voice = self._voices[key] = Voice(self._chain, Context("output", self._exchange, event.part))
+        if self._said is not None:
+            self._texts.setdefault(key, []).append(event.text)
+        held = Held(event, voice)
+        self._queue.append(held)
+        voice.hear(held)
+        if voice.due():
+            await voice.judge()
+            if voice.hits:
+                self._tell(voice, event.part)
+
+    async def _end(self, keys: Sequence[_Key]) -> None:
+        for key in keys:
+            voice = self._voices.pop(key)
+            await voice.judge(ended=True)
+            if voice.hits:
+                self._tell(voice, key[1])
+            if self._said is not None:
+                self._said("".join(self._texts.pop(key)), key[1])
+
+    def _tell(self, voice: Voice, part: str) -> None:
+        hits, voice.hits = voice.hits, []
+        self._decide(hits, part)
+
+    def _leaving(self) -> list[Event]:
+        queue = self._queue
+        out: list[Event] = []
+        while queue and queue[0].free:
+            out.append(queue.popleft().taken())
+        if queue and self._loose and len(self._voices) > 1 and not self._chain.buffers:
+            self._overtake(out)
+        return out
+
+    def _overtake(self, out: list[Event]) -> None:
+        """Let out what is free behind a text that waits, up to the first thing that is of all texts."""
+        waiting: set[int] = set()
+        kept: deque[Held] = deque()
+        queue = self._queue
+        while queue:
+            held = queue[0]
+            record = held.event.record
+            if isinstance(held.event, Finish | End) or (record is not None and record.events > 1):
+                break
+            queue.popleft()
+            if held.free and id(held.voice) not in waiting:
+                out.append(held.taken())
+            else:
+                waiting.add(id(held.voice))
+                kept.append(held)
+        kept.extend(queue)
+        self._queue = kept
