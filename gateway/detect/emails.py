@@ -40,7 +40,8 @@ SPACED = rf"(?:{_SPACED_SIGN}[ ]){{2,64}}@[ ](?:[A-Za-z0-9.\-][ ]){{3,64}}[A-Za-
 SPACED_TRIGGER = r"[A-Za-z0-9][ ]@[ ][A-Za-z0-9][ ]"
 _DOTS = compile_text(rf"{_DOT}")
 _MAIL_WORD = compile_text(
-    r"(?i)mail|correo|courriel|contact|reach|write|kontakt|schreib|address|adresse|posta|почт|邮|メール"
+    r"(?i)(?:mail|correo|courriel|contact|reach|write|kontakt|schreib\pL*|address|adresse|posta|почта|邮箱|メール)"
+    r"(?:[ \t]+(?:me|us|him|her|them|is|to|at|on|an|ist|address|adresse|est|es|è)){0,3}[ \t]*[:=\"'(<-]{0,2}[ \t]*$"
 )
 _WORDY = frozenset(["at", "arroba", "chiocciola", "arobase", "klammeraffe"])
 _NOT_LOCAL = frozenset(NO_NAMES.split())
@@ -104,7 +105,7 @@ def _hidden(view: View, match: Match) -> Span | None:
     spelled = bool(dots) and (dots <= {"dot", "d"} or bracketed or sign.strip().lower() != "at")
     local = text[match.start(1) : match.end(1)].lower()
     if wordy and not bracketed:
-        if local in _NOT_LOCAL or not (spelled or _MAIL_WORD.found_in(text[max(0, start - 60) : start])):
+        if local in _NOT_LOCAL or not (spelled or _MAIL_WORD.found_in(text[max(0, start - 40) : start])):
             return None
         if not spelled and " " in text[match.start(3) : end]:
             return None

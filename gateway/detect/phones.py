@@ -101,7 +101,7 @@ def _national(number: Number) -> float | None:
         return None
     if labels.has("phone") and number.clean and not (labels.near and "phone" not in labels.near | labels.after):
         return 0.9 if size <= 15 else None
-    if labels.has("speak") and size >= 8 and number.clean and "other" not in labels.near and size <= 13:
+    if labels.has("speak") and number.free and size >= 8 and number.clean and "other" not in labels.near and size <= 13:
         return 0.8
     if size > 12 or not number.free or labels.near & {"card", "iban", "bank", "routing", "passport", "ssn", "itin"}:
         return None

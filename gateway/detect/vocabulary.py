@@ -11,10 +11,10 @@ LATIN: dict[str, str] = {
         "ring callback pager voicemail helpline telepon nomor numer@telefonu điện@thoại sđt simu"
     ),
     "speak": (
-        "call calling called dial text txt reach contact* kontakt* contacto contatto contattare appelez appeler "
-        "appelle llame llamar llámame llámanos ligue ligar chiama* anruf* ruf ruft rufen anrufen erreich* "
-        "erreichbar joindre bel bellen zadzwoń my@number mon@numéro meine@nummer mi@número il@mio@numero "
-        "meu@número mijn@nummer"
+        "call calling called dial text@me text@us text@him text@her can@text txt reach contact* kontakt* "
+        "contacto contatto contattare appelez appeler appelle llame llamar llámame llámanos ligue ligar chiama* "
+        "anruf* ruf ruft rufen anrufen erreich* erreichbar joindre bel bellen zadzwoń my@number mon@numéro "
+        "meine@nummer mi@número il@mio@numero meu@número mijn@nummer"
     ),
     "ssn": (
         "ssn ssns ss# socsec social@security* social@sec* soc@sec sozialversicherungsnummer@usa seguro@social "

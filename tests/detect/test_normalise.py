@@ -43,14 +43,14 @@ def test_lone_surrogates_do_no_harm():
 
 
 def test_a_megabyte_of_tricks_takes_linear_time():
-    began = time.perf_counter()
+    began = time.thread_time()
     fold("\uff11\u200b" * 500_000)
     fold("a\u0430" * 500_000)
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_many_mixed_words_take_linear_time():
-    began = time.perf_counter()
+    began = time.thread_time()
     folded = fold("\u0430b " * 300_000)
     assert folded.text == "ab " * 300_000
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5

@@ -28,10 +28,10 @@ def test_triggers_can_be_simpler_than_the_patterns():
 @pytest.mark.parametrize("pattern", CATASTROPHIC)
 def test_patterns_that_explode_elsewhere_are_quick(pattern):
     custom = compile_custom(pattern, timeout=0.2)
-    began = time.perf_counter()
+    began = time.thread_time()
     for text in ("a" * 20_000 + "!", "x" * 20_000, "word " * 4_000 + "!"):
         custom.spans(text)
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_a_pattern_that_needs_look_around_runs_with_a_time_limit():

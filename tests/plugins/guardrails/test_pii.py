@@ -16,6 +16,12 @@ FOUND = [
     ("EMAIL", "[[jane (at) example (dot) org]]"),
     ("EMAIL", "mail me: [[jane at example dot org]]"),
     ("EMAIL", "[[jane&#64;example.org]]"),
+    ("EMAIL", "my e-mail is [[jane at example.org]]"),
+    ("EMAIL", "reach me at [[jane dot doe at example dot org]] or"),
+    ("PHONE", "you can text [[612 345 678]]"),
+    ("PHONE", "phone [[two one two five five five oh one four seven]]"),
+    ("CREDIT_CARD", "[[4lll 1111 1111 1111]]"),
+    ("CREDIT_CARD", "the committee met in the building. Pay with [[4111 1111 1111 1111]]"),
     ("EMAIL", "[[j a n e @ e x a m p l e . o r g]]"),
     ("EMAIL", "mail [[\uff4aane\uff20example.org]] ok"),
     ("PHONE", "call [[+49 (0) 30 123456]] now"),
@@ -67,6 +73,7 @@ NOT_FOUND = [
     "look at example.com", "npm install lodash@4.17.21 @types/node@18.11.9", "git@github.com:acme/app.git",
     "commit 5f8f18db48dabee9e9c7d8f49852cc35c13d65d3", "SSN 000-51-3871", "x[::2] and std::vector", "at 08:14:22 on 2024-05-11",
     "request id 94efdd21-8f84-4af4-a1a7-2fceb2f737ff", "IBAN GB64IKUE61321956907212 has a typo", "born in 1980",
+    "in your e-mail you can raise a dispute at Mercury.com", "text = open('files/2554/2554.txt')", "so 4111 1111 1111 1112",
     "meeting on 2024-11-05", "GET /api/v2/items/838016784 200", "1 2 3 4 5 6 7 8 9 10 11 12", "01 02 03 04 05",
     "3.14159265358979 and 2.718281828", "EAN 4048459839656", "tracking 1Z5CGSRU6NZ7T8VG3F", "12 345 678 EUR",
 ]
@@ -148,9 +155,9 @@ HARD = [
 @pytest.mark.parametrize("text", HARD, ids=lambda text: text[:12])
 def test_no_text_takes_more_than_linear_time(detector, text):
     def seconds(some: str) -> float:
-        began = time.perf_counter()
+        began = time.thread_time()
         detector.scan(some)
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     detector.scan(text[:1000])
     whole, part = seconds(text), min(seconds(text[: len(text) // 8]) for _ in range(2))

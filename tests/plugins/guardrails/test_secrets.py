@@ -82,9 +82,9 @@ HARD = [
 @pytest.mark.parametrize("text", HARD, ids=lambda text: text[:12])
 def test_no_text_takes_more_than_linear_time(detector, text):
     def seconds(some: str) -> float:
-        began = time.perf_counter()
+        began = time.thread_time()
         detector.scan(some)
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     detector.scan(text[:1000])
     whole, part = seconds(text), min(seconds(text[: len(text) // 8]) for _ in range(2))
