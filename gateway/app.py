@@ -8,14 +8,15 @@ import msgspec
 from gateway import explain
 from gateway.accounting import Accounting
 from gateway.admin.errors import error_reply
+from gateway.dialects.anthropic import Messages
 from gateway.dialects.openai_chat import Chat
-from gateway.dialects.served import PREFIXES, SERVED
+from gateway.dialects.served import ANTHROPIC, CALLED, PREFIXES, SERVED, Called
 from gateway.dispatch import Plugins
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Unauthenticated, UnknownRoute
 from gateway.exchange import Caller
 from gateway.hookspecs import Dialect
 from gateway.jsonbody import read_object
-from gateway.models import model_list, one_model
+from gateway.models import anthropic_list, anthropic_model, model_list, one_model
 from gateway.pipeline import Pipeline
 from gateway.pluginroutes import PluginRoutes
 from gateway.routes import RouteTable
@@ -24,6 +25,10 @@ from gateway.runtime import Gateway
 if TYPE_CHECKING:
     from gateway.httprequest import Answer, Incoming
 
+_KEY_IN_URL = (
+    "Send the API key in the header x-goog-api-key (or Authorization: Bearer), not in the URL: proxies and logs on the "
+    "way keep URLs. Google's own clients do so by default. Replace this key if it was sent over a network."
+)
 ADMIN = "/api/v1/admin/"
 
 Call = Callable[["Incoming", Mapping[str, str]], Awaitable["Answer"]]
@@ -38,6 +43,7 @@ class App:
         self._accounting = accounting
         self.ready: Callable[[], bool] = lambda: False
         self._openai = Chat()
+        self._messages = Messages()
         self._routes = RouteTable()
         self._add_data_plane()
         self._add_operations()
@@ -57,20 +63,28 @@ class App:
         except GatewayError as error:
             if incoming.path.startswith(ADMIN):  # no route of it, or not with this method
                 return incoming.reply(*error_reply(error, incoming.request_id))
-            return incoming.reply(*self.render_error(error, incoming.request_id))
+            dialect = self._messages if incoming.path.startswith(ANTHROPIC) else self._openai
+            return incoming.reply(*self.render_error(error, incoming.request_id, dialect))
 
-    def render_error(self, error: GatewayError, request_id: str) -> tuple[int, dict[str, str], bytes]:
-        """An error outside of an exchange, in OpenAI's envelope."""
+    def render_error(
+        self, error: GatewayError, request_id: str, dialect: Dialect | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """An error outside of an exchange, in OpenAI's envelope or that of another dialect."""
         headers = {"content-type": "application/json", **error.headers}
         if error.retry_after is not None:
             headers["retry-after"] = str(max(1, -int(-error.retry_after // 1)))
-        return error.status, headers, self._openai.error(error, request_id)
+        return error.status, headers, (dialect or self._openai).error(error, request_id)
 
     def _add_data_plane(self) -> None:
         for served in SERVED:
             dialect: Dialect = served.dialect()
             for path in served.paths:
                 self._routes.add("POST", path, "key", self._exchange(served.endpoint, dialect))
+        for called in CALLED:
+            for path in called.paths:
+                self._routes.add("POST", path + "/{call...}", "key", self._called(called))
+        self._routes.add("GET", ANTHROPIC + "/v1/models", "key", self._models)
+        self._routes.add("GET", ANTHROPIC + "/v1/models/{id...}", "key", self._model)
         for prefix in PREFIXES:
             self._routes.add("GET", prefix + "/models", "key", self._models)
             self._routes.add("GET", prefix + "/models/{id...}", "key", self._model)
@@ -88,16 +102,37 @@ class App:
 
         return call
 
+    def _called(self, called: Called) -> Call:
+        """A route whose last segment is `{model}:{action}`."""
+        served = {name: (action.endpoint, action.dialect()) for name, action in called.actions.items()}
+
+        async def call(incoming: "Incoming", params: Mapping[str, str]) -> "Answer":
+            model, _, action = params["call"].rpartition(":")
+            form = incoming.query.get("alt")
+            found = served.get(f"{action}?alt={form}") or served.get(action)
+            if found is None or not model:
+                raise UnknownRoute(f"The path must end in a model and one of: {', '.join(called.actions)}.")
+            endpoint, dialect = found
+            if "key" in incoming.query:
+                error = Unauthenticated(_KEY_IN_URL)
+                body = dialect.error(error, incoming.request_id)
+                return incoming.reply(error.status, {"content-type": "application/json"}, body)
+            return await self._pipeline.serve(endpoint, dialect, incoming, {"model": model, "action": action})
+
+        return call
+
     async def _caller(self, incoming: "Incoming") -> Caller:
         return await self._pipeline.authenticate(self._gateway.snapshot, incoming.headers)
 
     async def _models(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
         caller = await self._caller(incoming)
-        return _json(incoming, 200, model_list(self._gateway.snapshot.router, caller))
+        shape = anthropic_list if "anthropic-version" in incoming.headers else model_list
+        return _json(incoming, 200, shape(self._gateway.snapshot.router, caller))
 
     async def _model(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":
         caller = await self._caller(incoming)
-        return _json(incoming, 200, one_model(self._gateway.snapshot.router, caller, params["id"]))
+        shape = anthropic_model if "anthropic-version" in incoming.headers else one_model
+        return _json(incoming, 200, shape(self._gateway.snapshot.router, caller, params["id"]))
 
     async def _explain(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
         caller = await self._caller(incoming)

@@ -23,6 +23,7 @@ COMMANDS = MappingProxyType({
     "schema": "Print the JSON Schema of the configuration file, for editors.",
     "keys": "API keys: create, list, revoke.",
     "usage": "Usage and cost: summary, export.",
+    "db": "The database: status, migrate, backup, restore.",
 })
 
 

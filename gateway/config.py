@@ -225,6 +225,13 @@ class Config(_Strict, frozen=True):
         Annotated[str, Meta(min_length=32)] | None,
         Meta(description="Master secret; without it one is made in `data_dir/secret`."),
     ] = None
+    database: Annotated[
+        Annotated[str, Meta(pattern=r"^(sqlite|postgres(ql)?://[!-~]+)$")],
+        Meta(
+            description="Where keys, users and the ledger are: `sqlite` in `data_dir`, or `postgresql://user@host/name`,"
+            " which several gateways may share. Changing it needs a restart."
+        ),
+    ] = "sqlite"
     shared_state: Annotated[
         Annotated[str, Meta(pattern=r"^(auto|(valkey|valkeys|redis|rediss)://[!-~]+)$")],
         Meta(

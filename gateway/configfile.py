@@ -69,17 +69,17 @@ def read(source: bytes, origin: str, environ: Mapping[str, str]) -> Loaded:
 
 
 def load_place(path: str | FilePath, environ: Mapping[str, str] = os.environ) -> Config:
-    """A file's `data_dir` and `secret` alone, in an otherwise empty `Config`: mistakes elsewhere do not matter.
+    """A file's `data_dir`, `secret` and `database` in an otherwise empty `Config`: mistakes elsewhere do not matter.
 
     For commands beside a gateway, in a shell that lacks the variables of its providers.
     """
     tree = parse_yaml(read_bytes(path), str(path), environ)
-    wanted = ("data_dir", "secret")
+    wanted = ("data_dir", "secret", "database")
     others = {field.encode_name for field in msgspec.structs.fields(Config)} - set(wanted)
     value = tree.value
     if isinstance(value, dict):  # what no configuration has stays in: it may be a misspelt `data_dir`
         value = {key: item for key, item in value.items() if key not in others}
-    problems = [each for each in tree.problems if each.path in ("$.data_dir", "$.secret")]
+    problems = [each for each in tree.problems if each.path.removeprefix("$.") in wanted]
     config = decode(value, Config, (), tree.lines, problems)
     if config is None or problems:
         raise ConfigError(in_order(problems))

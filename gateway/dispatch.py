@@ -94,6 +94,7 @@ class Plugins:
             if member.role == "provider" and isinstance(member.plugin, Provider)
         })
         self._started: list[Member] = []
+        self._telling_waits = False  # an `on_usage` has been seen to wait for something
         calls = {hook: tuple(_calls(self.members, hook, on_failure or _uncounted, trace)) for hook in HOOKS}
         self._startup = calls["startup"]
         self._shutdown = calls["shutdown"]
@@ -172,21 +173,25 @@ class Plugins:
     async def on_usage(self, exchange: Exchange) -> None:
         """Tell all plugins; one that fails takes nothing from the others, and a cancel waits until all were told.
 
-        A task to shield each call would cost more than most of them: so a call is stepped by hand, which is all that
-        one without a real wait needs. A plugin that does wait is noticed the first time, and shielded from then on.
+        A task as a shield would cost more than most of the calls: so they are stepped by hand, which is all that is
+        needed where none really waits. Where one does, that is noticed the first time, and shielded from then on.
         """
+        work = self._tell(exchange)
+        if self._telling_waits:
+            await shielded(work)
+            return
+        try:
+            waiting = work.send(None)
+        except StopIteration:
+            return
+        self._telling_waits = True
+        await shielded(_to_its_end(work, waiting))
+
+    async def _tell(self, exchange: Exchange) -> None:
         cancelled: asyncio.CancelledError | None = None
         for call, step in self._on_usage:
-            work = call(exchange)
             try:
-                if step.waits:
-                    await shielded(work)
-                    continue
-                waiting = work.send(None)
-                step.waits = True
-                await shielded(_to_its_end(work, waiting))
-            except StopIteration:
-                continue
+                await call(exchange)
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError) and not _is_stray_cancel(error):
                     cancelled = error
@@ -263,7 +268,7 @@ class Plugins:
 class _Step:
     """One implementation's place in a hook: who it is, and what its failure means."""
 
-    __slots__ = ("_next_log", "_unlogged", "closed", "hook", "member", "on_failure", "waits")
+    __slots__ = ("_next_log", "_unlogged", "closed", "hook", "member", "on_failure")
 
     def __init__(self, member: Member, hook: str, on_failure: OnFailure) -> None:
         self.member = member
@@ -274,7 +279,6 @@ class _Step:
             self.closed = member.on_error == "closed"
         self._next_log = 0.0
         self._unlogged = 0
-        self.waits = False  # it has been seen to wait for something
 
     def failed(self, error: BaseException) -> None:
         """A refusal goes on to the caller; anything else counts, and if this plugin is closed, ends the request."""

@@ -25,6 +25,25 @@ def one_model(router: Router, caller: Caller, name: str) -> dict[str, Any]:
     return _shown(Listed(name, found.targets[0], found.entry, found.canonical))
 
 
+def anthropic_list(router: Router, caller: Caller) -> dict[str, Any]:
+    """All models of a caller in Anthropic's shape, with what else is known beside it; always one page."""
+    data = [_of_anthropic(_shown(line)) for line in router.listed(caller)]
+    ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
+    return {"data": data, "has_more": False, **ends}
+
+
+def anthropic_model(router: Router, caller: Caller, name: str) -> dict[str, Any]:
+    """One model in Anthropic's shape."""
+    return _of_anthropic(one_model(router, caller, name))
+
+
+def _of_anthropic(shown: dict[str, Any]) -> dict[str, Any]:
+    known = {name: value for name, value in shown.items() if name not in ("object", "created")}
+    limits = {"max_input_tokens": shown.get("context_length"), "max_tokens": shown.get("max_output_tokens")}
+    told = {"type": "model", "id": shown["id"], "display_name": shown["id"], "created_at": "1970-01-01T00:00:00Z"}
+    return {**told, "lifecycle": "active", **limits, **known}
+
+
 def _shown(line: Listed) -> dict[str, Any]:
     target = line.target
     facts: dict[str, Any] = {

@@ -26,10 +26,10 @@ from gateway.money.budgets import budget_keys, budgets, periods
 from gateway.money.drain import Drain
 from gateway.money.ledger import LedgerRow
 from gateway.shared_state import SharedState
-from gateway.store import LedgerStore, SchemaError, StoreUnavailable
+from gateway.store import LedgerStore, SchemaError, Store, StoreUnavailable
 from gateway.store.lock import OwnedElsewhere
+from gateway.store.opening import own_store
 from gateway.store.owner import OwnerServer
-from gateway.store.sqlite import SqliteStore
 from gateway.tasks import Tasks
 
 PATIENCE: Final = 30.0  # seconds that a locked, slow or missing database is waited for at start
@@ -47,7 +47,7 @@ _log = structlog.get_logger("gateway.owner")
 class Owner:
     """The open database with everything that runs beside it. Make it with `open`."""
 
-    def __init__(self, store: SqliteStore, secret: bytes, state: SharedState, data_dir: Path) -> None:
+    def __init__(self, store: Store, secret: bytes, state: SharedState, data_dir: Path) -> None:
         self.store = store
         self.secret = secret
         self.state = state
@@ -70,7 +70,7 @@ class Owner:
 
         secret = load_master_secret(config, data_dir)
         give_up = time.monotonic() + (PATIENCE if patience is None else patience)
-        store = await _patiently(lambda: SqliteStore.open(data_dir, on_change=changed), give_up)
+        store = await _patiently(lambda: own_store(config, data_dir, changed), give_up)
         try:
             state = make_state()
             owner = cls(store, secret, state, data_dir)
@@ -83,6 +83,8 @@ class Owner:
     async def start(self, metrics: Metrics) -> None:
         """Begin with the duties that last: writes for other processes, the ledger, dead holds, gauges."""
         await self._server.start()
+        if (listen := getattr(self.store, "listen", None)) is not None:
+            self._tasks.spawn(listen(), "hear of other gateways' changes")
         self._tasks.spawn(self._drain.run(), "drain the journals")
         self._tasks.spawn(self._sweep(), "sweep the shared state")
         self._tasks.spawn(self._measure(metrics), "measure what waits")

@@ -99,11 +99,6 @@ class Router:
             raise self._switched_off(name, [_cut(target)[0] for target in found.entry.targets] if found.entry else [])
         return found
 
-    def label(self, name: str) -> str:
-        """What metrics call `name`: the configured name that it leads to, `other` for what a client made up."""
-        found = self._exact.get(name) or self._known.get(name) or self._remember(name)
-        return "other" if found is None else found.name
-
     def listed(self, caller: Caller) -> Iterator[Listed]:
         """What this caller may use, without duplicates."""
         return (line for line in self._lines if _allowed(caller, line.name, line.canonical))
@@ -202,7 +197,7 @@ class Router:
             provider, model, price,
             context_length=_first(facts, "context_length"),
             max_output=_first(facts, "max_output_tokens", "max_output"),
-            free=price is not None and price.input == price.output == 0,
+            free=price is not None and price.input == price.output == 0 and not price.units,
         )
 
     def _unknown(self, name: str, caller: Caller) -> UnknownModel:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.accounts.bootstrap import FirstRun
 
 _CLOSING: Final = 20.0  # seconds for letting go of files and connections when nothing runs any more
-_FIXED: Final = ("server", "journal", "data_dir", "secret", "shared_state")
+_FIXED: Final = ("server", "journal", "data_dir", "secret", "database", "shared_state")
 _log = structlog.get_logger("gateway.serve")
 
 

@@ -40,6 +40,8 @@ class Peer(msgspec.Struct, frozen=True):
 
     `allow_private` admits names that resolve to private addresses; `ca_file` replaces the system's certificate
     authorities; `max_connections` holds for each credential; `keepalive` is how long an idle connection is kept.
+    `metadata` admits a cloud's metadata server: for code that asks it for this machine's credentials, never for
+    requests of a client.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Peer(msgspec.Struct, frozen=True):
     ca_file: str | None = None
     max_connections: int = 4096
     keepalive: float = 55.0
+    metadata: bool = False
 
 
 class Upstream:
@@ -191,7 +194,8 @@ class Upstream:
 
     async def _open(self, pool: Pool, peer: Peer, place: "_Place", address: str) -> Connection:
         """The one place where a connection is opened: to an address that was just checked, never to a name."""
-        if (reason := forbidden(address, allow_private=peer.allow_private or place.named_by_owner)) is not None:
+        reason = forbidden(address, allow_private=peer.allow_private or place.named_by_owner)
+        if reason is not None and not (peer.metadata and reason == "cloud metadata"):
             hint = "" if forbidden(address, allow_private=True) else f"set allow_private: true on provider {peer.name}"
             raise UpstreamUnreachable(
                 f"The address of provider {peer.name} is not allowed ({reason}): "
@@ -291,9 +295,17 @@ def _fields(peer: Peer, fields: Sequence[tuple[str, str]]) -> bytes:
     """Header lines. Raises `InternalError` for what would break out of its line."""
     lines = [f"{field}: {value}\r\n" for field, value in fields]
     given = "".join(lines)
+    if all(_plain(field, value) for field, value in fields):  # nearly always, and sooner said than by the pattern
+        return given.encode("latin-1")
     if _FIELDS.fullmatch(given) is None or given.count("\n") != len(lines):
         raise InternalError(f"A header for provider {peer.name} holds a character that HTTP does not allow.")
     return given.encode("latin-1")
+
+
+def _plain(field: str, value: str) -> bool:
+    return (
+        field.isascii() and field.replace("-", "a").isalnum() and value.isascii() and value.isprintable()
+    )
 
 
 def _explain(peer: Peer, error: Exception) -> str:

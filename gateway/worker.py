@@ -22,7 +22,7 @@ from gateway.problems import ConfigError
 from gateway.shared_state import SharedState
 from gateway.shared_state.mapped import MappedState
 from gateway.shared_state.opening import AUTO, server_state
-from gateway.store.owner import RemoteStore
+from gateway.store.opening import worker_store
 from gateway.tasks import Tasks
 from gateway.tuning import loop_factory, settle_memory
 
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
         config = configfile.parse(start.config.source, start.config.origin, os.environ)
     except ConfigError as error:
         return asyncio.run(_fail(control, str(error)))
-    observe.set_up(config.logging, worker=start.slot)
+    observe.set_up(config.logging)
     with asyncio.Runner(loop_factory=loop_factory(config)) as runner:
         return runner.run(_Worker(start, config, listener).run(control))
 
@@ -88,7 +88,7 @@ class _Worker:
         else:
             state = server_state(self._config.shared_state, data_dir, start.owner)
         self._opened.push_async_callback(state.close)
-        store = await RemoteStore.open(data_dir)
+        store = await worker_store(self._config, data_dir, state.bump)
         self._opened.push_async_callback(store.close)
         process = await open_process(
             self._config, slot=start.slot, state=state, store=store, secret=start.secret, data_dir=data_dir,
@@ -119,7 +119,7 @@ class _Worker:
             try:
                 config = configfile.parse(source.source, source.origin, os.environ)
                 await process.reload(config)
-                observe.set_up(config.logging, worker=self._start.slot)
+                observe.set_up(config.logging)
             except Exception as error:
                 _log.exception("reload failed: the old configuration stays")
                 await channel.send(Reloaded(source.number, _text(error)))

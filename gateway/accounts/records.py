@@ -3,12 +3,15 @@
 No record holds a credential: a key is a keyed hash (`digest`), a password is asked for by `Store.password_hash`.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-Role = Literal["owner", "admin", "manager", "user", "viewer"]
-Status = Literal["active", "inactive", "suspended", "pending"]
+from gateway.accounts.roles import Role
+
+Status = Literal["active", "inactive", "suspended", "pending", "deleted"]
+Logging = Literal["off", "metadata", "content"]
+Severity = Literal["info", "warning", "error", "critical"]
 KeyState = Literal["active", "revoked", "expired", "disabled", "tenant disabled", "owner not active"]
 
 
@@ -24,13 +27,25 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
-    """An organisation: all users, keys and usage belong to exactly one."""
+    """An organisation: all users, keys and usage belong to exactly one.
+
+    `providers` are the names allowed (`None`: all), `logging` what is kept of its requests beside the ledger;
+    `audit_days` and `content_days` how long the audit and logged content are kept (`None`: for good).
+    """
 
     id: str
     name: str
     created: int
     active: bool = True
     limits: Limits = Limits()
+    providers: tuple[str, ...] | None = None
+    guardrail_policy: str | None = None
+    logging: Logging = "off"
+    time_zone: str = "UTC"
+    audit_days: int | None = None
+    content_days: int | None = None
+    version: int = 1
+    updated: int | None = None
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,8 +56,126 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     email: str
     created: int
     name: str = ""
-    role: Role = "user"
+    role: Role = "member"
     status: Status = "active"
+    limits: Limits = Limits()
+    content_access: bool = False
+    must_change: bool = False
+    last_login: int | None = None
+    version: int = 1
+    updated: int | None = None
+
+
+class Team(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a tenant, with members and service accounts; its limits hold for all of them together."""
+
+    id: str
+    tenant: str
+    name: str
+    created: int
+    limits: Limits = Limits()
+    version: int = 1
+    updated: int | None = None
+
+
+class ServiceAccount(msgspec.Struct, frozen=True, kw_only=True):
+    """A program that belongs to a team: it owns API keys and admin tokens, and signs in nowhere."""
+
+    id: str
+    tenant: str
+    team: str
+    name: str
+    created: int
+    role: Role = "member"
+    active: bool = True
+    version: int = 1
+    updated: int | None = None
+
+
+class AdminToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A credential of a service account for the admin API; `scopes` cut its account's rights."""
+
+    id: str
+    tenant: str
+    service_account: str
+    name: str
+    prefix: str
+    created: int
+    expires_at: int
+    scopes: tuple[str, ...] | None = None
+    revoked_at: int | None = None
+    last_used: int | None = None
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody signed in, at a browser or with a token; `issuer` is who vouched for them, if not a password."""
+
+    id: str
+    tenant: str
+    user: str
+    created: int
+    last_used: int
+    expires_at: int
+    address: str = ""
+    agent: str = ""
+    issuer: str | None = None
+    issuer_session: str | None = None
+
+
+class Invitation(msgspec.Struct, frozen=True, kw_only=True):
+    """An account that somebody may make for themselves, in this tenant, with this role and address; used once."""
+
+    id: str
+    tenant: str
+    email: str
+    role: Role
+    created: int
+    expires_at: int
+    created_by: str = ""
+    used_at: int | None = None
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored key by itself; `KeyRecord` has it with all that a decision needs."""
+
+    id: str
+    tenant: str
+    name: str
+    prefix: str
+    environment: str
+    active: bool
+    created: int
+    owner: str | None = None
+    service_account: str | None = None
+    team: str | None = None
+    scopes: tuple[str, ...] | None = None
+    logging: Logging | None = None
+    revoked_at: int | None = None
+    expires_at: int | None = None
+    last_used: int | None = None
+    created_by: str | None = None
+    limits: Limits = Limits()
+    version: int = 1
+    updated: int | None = None
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done: by whom, to what, from where. `detail` has what changed, never a secret."""
+
+    id: str
+    ts_ms: int
+    tenant: str
+    actor: str
+    actor_kind: str
+    actor_name: str
+    action: str
+    severity: Severity = "info"
+    resource_type: str = ""
+    resource_id: str = ""
+    address: str = ""
+    agent: str = ""
+    request_id: str = ""
+    detail: dict[str, Any] = {}
 
 
 class NewUser(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +216,10 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     created: int
     last_used: int | None
+    team: Team | None = None
+    service_account: ServiceAccount | None = None
+    scopes: tuple[str, ...] | None = None
+    logging: Logging | None = None
 
 
 def state(key: KeyRecord, now_ms: int) -> KeyState:
@@ -96,5 +233,7 @@ def state(key: KeyRecord, now_ms: int) -> KeyState:
     if not key.tenant.active:
         return "tenant disabled"
     if key.owner is not None and key.owner.status != "active":
+        return "owner not active"
+    if key.service_account is not None and not key.service_account.active:
         return "owner not active"
     return "active"

@@ -8,25 +8,14 @@ import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-import msgspec
-
 from gateway.clock import now_ms
 from gateway.errors import Conflict, InvalidFields
 from gateway.hookspecs import Reply, RouteRequest
 from gateway.secrets import derive
+from gateway.store.once import Once
 
 KEPT_MS = 24 * 3600 * 1000
 _MAX_KEY = 255
-
-
-class Once(msgspec.Struct, frozen=True):
-    """What is stored of one request: the hash of its body, and, when it is done, its answer (`None`: not kept)."""
-
-    body: str
-    done: bool
-    status: int = 0
-    headers: dict[str, str] = {}
-    answer: str | None = None
 
 
 class Records(Protocol):

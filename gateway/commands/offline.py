@@ -20,7 +20,7 @@ from gateway.runtime import Gateway
 from gateway.shared_state import SharedState
 from gateway.shared_state.memory import MemoryState
 from gateway.store import Store
-from gateway.store.owner import RemoteStore
+from gateway.store.opening import SQLITE, worker_store
 from gateway.store.sqlite import DATABASE
 from gateway.upstream import Upstream
 
@@ -34,7 +34,7 @@ async def offline(config: Config) -> AsyncIterator[Gateway]:
     data_dir = _data_dir(config)
     async with contextlib.AsyncExitStack() as opened:
         scratch = Path(opened.enter_context(TemporaryDirectory()))
-        store = await _Untouched.open(data_dir)
+        store = await _untouched(config, data_dir)
         opened.push_async_callback(store.close)
         journal = Journal(scratch, 0, fsync_ms=1000, max_bytes=1 << 20)  # of nothing: a `Gateway` has one
         opened.callback(journal.stop)
@@ -58,18 +58,26 @@ async def offline(config: Config) -> AsyncIterator[Gateway]:
 
 def _data_dir(config: Config) -> Path:
     path = Path(config.data_dir).absolute()
-    if not (path / DATABASE).exists() or not (config.secret or (path / "secret").exists()):
+    kept = config.database != SQLITE or (path / DATABASE).exists()
+    if not kept or not (config.secret or (path / "secret").exists()):
         raise click.ClickException(
             f"The gateway is not running, and {path} holds no gateway's data. Start the gateway once."
         )
     return path
 
 
-class _Untouched(RemoteStore):
-    """Reads the database and tells nobody: a dry run is no use of a key."""
+async def _untouched(config: Config, data_dir: Path) -> Store:
+    """The store, but a dry run is no use of a key."""
 
-    async def touch_keys(self, used: Mapping[str, int]) -> None:
+    async def forget(used: Mapping[str, int]) -> None:
         """See `Accounts.touch_keys`."""
+
+    async def nobody(name: str) -> None:
+        """No caller is cached here."""
+
+    store = await worker_store(config, data_dir, nobody)
+    store.touch_keys = forget  # type: ignore[method-assign]
+    return store
 
 
 async def _spend(state: SharedState, store: Store) -> None:

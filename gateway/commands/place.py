@@ -13,7 +13,7 @@ from gateway.config import Config
 from gateway.configfile import ConfigError, load_place
 from gateway.errors import GatewayError
 from gateway.store import Store
-from gateway.store.owner import open_store
+from gateway.store.opening import SQLITE, command_store
 from gateway.store.sqlite import DATABASE
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A data directory, and a configuration of which only `data_dir` and `secret` were read."""
+    """A data directory, and a configuration of which only `data_dir`, `secret` and `database` were read."""
 
     config: Config
     data_dir: Path
@@ -30,13 +30,13 @@ class Place(msgspec.Struct, frozen=True):
         """Run `work` with the store of this place; its errors become the command's."""
 
         async def with_store() -> T:
-            store = await open_store(self.data_dir)
+            store = await command_store(self.config, self.data_dir)
             try:
                 return await work(store)
             finally:
                 await store.close()
 
-        if not (self.data_dir / DATABASE).exists():
+        if self.config.database == SQLITE and not (self.data_dir / DATABASE).exists():
             raise click.ClickException(
                 f"{self.data_dir} holds no gateway's data. Start the gateway once, or name its directory with "
                 "--data-dir, or its configuration with --config."

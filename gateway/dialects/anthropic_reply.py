@@ -9,6 +9,7 @@ from gateway.codec import Translation
 from gateway.conversation import Answer, Choice, Foreign, Part, Reason, Refusal, TextPart, Thinking, ToolCall
 from gateway.dialects import anthropic_usage
 from gateway.dialects.anthropic_read import CALL_SEAL, DIALECT
+from gateway.dialects.openai_chat_write import foreign_name
 from gateway.dialects.seals import seal
 from gateway.errors import UpstreamCut
 from gateway.jsonbody import UNREADABLE, read_lenient
@@ -83,6 +84,9 @@ def neutral(citation: dict[str, Any]) -> dict[str, Any]:
 def write(answer: Answer, translation: Translation) -> bytes:
     """A whole reply for a client. Of several choices it has the first."""
     choice = answer.choices[0] if answer.choices else Choice(())
+    for part in choice.parts:
+        if isinstance(part, Foreign) and part.dialect != DIALECT:
+            translation.drop(foreign_name(part))
     reply = {
         "id": answer.id or f"msg_{translation.request_id}",
         "type": "message",

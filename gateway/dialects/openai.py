@@ -126,12 +126,14 @@ class OpenAIDialect:
 
 def duration(seconds: float) -> str:
     """A span as OpenAI writes it: `0s`, `250ms`, `8.64s`, `1m0.198s`, `14m24s`."""
-    millis = max(0, round(seconds * 1000))
-    if 0 < millis < 1000:
+    millis = round(seconds * 1000)
+    if millis <= 0:
+        return "0s"
+    if millis < 1000:
         return f"{millis}ms"
-    minutes, rest = divmod(millis, 60_000)
-    text = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
-    return f"{minutes}m{text}" if minutes else text
+    whole, millis = divmod(millis, 1000)
+    rest = f".{millis:03d}".rstrip("0") if millis else ""
+    return f"{whole // 60}m{whole % 60}{rest}s" if whole >= 60 else f"{whole}{rest}s"
 
 
 def common(raw: bytes, body: dict[str, Any], *, caps: tuple[str, ...] = ()) -> Request:
@@ -146,9 +148,8 @@ def common(raw: bytes, body: dict[str, Any], *, caps: tuple[str, ...] = ()) -> R
     stream = body.get("stream") is True
     options = body.get("stream_options")
     most: int | None = None
-    least = 0 if body.get("echo") is True else 1  # to some servers 0 means no bound at all
     for name in caps:
-        if name in body and (cap := _at_least(body, name, least)) is not None:
+        if name in body and (cap := _at_least(body, name, 0)) is not None:
             most = cap if most is None else max(most, cap)
     choices = (_at_least(body, "n", 1) or 1) if "n" in body else 1
     if choices > _MOST_CHOICES:

@@ -145,6 +145,8 @@ def _content(message: dict[str, Any]) -> Iterator[Part]:
         return
     if type(content) is not list:
         raise InvalidRequest("`content` of a message must be a string or an array of parts.", param="messages")
+    if len(content) > fields.MAX_PARTS:
+        raise InvalidRequest(f"A message has more than {fields.MAX_PARTS} parts.", param="messages")
     for part in content:
         if type(part) is str:
             yield TextPart(part)

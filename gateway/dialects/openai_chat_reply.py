@@ -7,9 +7,9 @@ import msgspec
 
 from gateway.clock import now_ms
 from gateway.codec import Translation
-from gateway.conversation import Answer, Choice, Part, Reason, Refusal, TextPart, Thinking, ToolCall
+from gateway.conversation import Answer, Choice, Foreign, Part, Reason, Refusal, TextPart, Thinking, ToolCall
 from gateway.dialects.openai_chat_read import DIALECT, calls_of, thinking_of
-from gateway.dialects.openai_chat_write import detail_of
+from gateway.dialects.openai_chat_write import detail_of, foreign_name
 from gateway.dialects.openai_texts import numbered
 from gateway.dialects.openai_usage import usage_of, wire_from
 from gateway.errors import InvalidRequest, UpstreamCut
@@ -124,7 +124,11 @@ def _citations(annotations: Any) -> Iterable[dict[str, Any]]:  # noqa: ANN401
 
 
 def write(answer: Answer, translation: Translation) -> bytes:
-    """A whole reply for a client."""
+    """A whole reply for a client. Blocks that only the provider's dialect knows are named as dropped."""
+    for choice in answer.choices:
+        for part in choice.parts:
+            if isinstance(part, Foreign) and part.dialect != DIALECT:
+                translation.drop(foreign_name(part))
     reply: dict[str, Any] = {
         "id": answer.id or f"chatcmpl-{translation.request_id}",
         "object": "chat.completion",
@@ -144,7 +148,8 @@ def write(answer: Answer, translation: Translation) -> bytes:
 def _written(number: int, choice: Choice) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
     texts = [part for part in choice.parts if isinstance(part, TextPart)]
-    calls = [part for part in choice.parts if isinstance(part, ToolCall)]
+    calls = [call_written(part) for part in choice.parts if isinstance(part, ToolCall)]
+    calls += [part.value for part in choice.parts if isinstance(part, Foreign) and part.dialect == DIALECT]
     thought = [part for part in choice.parts if isinstance(part, Thinking)]
     refusals = [part.text for part in choice.parts if isinstance(part, Refusal)]
     if texts or not (calls or refusals):
@@ -158,7 +163,7 @@ def _written(number: int, choice: Choice) -> dict[str, Any]:
     if any(part.signature for part in thought):
         message["reasoning_details"] = [detail_of(part, at) for at, part in enumerate(thought)]
     if calls:
-        message["tool_calls"] = [call_written(call) for call in calls]
+        message["tool_calls"] = calls
     return {
         "index": number, "message": message, "logprobs": choice.logprobs,
         "finish_reason": word_for(choice.reason, refused=bool(refusals)),

@@ -1,16 +1,18 @@
 """Where clients find each dialect: the paths of its endpoints. What stands behind a path is in `app.py`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from gateway.dialects.anthropic import CountTokens, Messages
+from gateway.dialects.gemini import GeminiArray, GeminiCount, GeminiDialect
 from gateway.dialects.openai_chat import Chat
 from gateway.dialects.openai_completions import Completions
 from gateway.dialects.openai_embeddings import Embeddings
 from gateway.hookspecs import Dialect
 
 PREFIXES = ("/api/v1", "/v1")
+ANTHROPIC = "/anthropic"  # for clients that put their own /v1 behind it
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -21,6 +23,16 @@ class Served(msgspec.Struct, frozen=True):
     dialect: Callable[[], Dialect]
 
 
+class Called(msgspec.Struct, frozen=True):
+    """POST to `{path}/{model}:{action}` for any of `paths`, as Google's API has it: what an action's name leads to.
+
+    The query may say in what form a stream is wanted (`alt`): an action with `?alt=…` behind it is meant for that one.
+    """
+
+    paths: tuple[str, ...]
+    actions: Mapping[str, Served]
+
+
 def _under(path: str) -> tuple[str, ...]:
     return tuple(prefix + path for prefix in PREFIXES)
 
@@ -29,8 +41,20 @@ SERVED = (
     Served("chat.completions", _under("/chat/completions"), Chat),
     Served("completions", _under("/completions"), Completions),
     Served("embeddings", _under("/embeddings"), Embeddings),
-    Served("messages", (*_under("/messages"), "/anthropic/v1/messages"), Messages),
+    Served("messages", (*_under("/messages"), ANTHROPIC + "/v1/messages"), Messages),
     Served(
-        "messages.count_tokens", (*_under("/messages/count_tokens"), "/anthropic/v1/messages/count_tokens"), CountTokens
+        "messages.count_tokens",
+        (*_under("/messages/count_tokens"), ANTHROPIC + "/v1/messages/count_tokens"),
+        CountTokens,
     ),
+)
+
+_GENERATE = Served("generateContent", (), GeminiDialect)
+CALLED = (
+    Called(("/v1beta/models", "/gemini/v1beta/models", *_under("/models"), *_under("/v1beta/models")), {
+        "generateContent": _GENERATE,
+        "streamGenerateContent": Served("generateContent", (), GeminiArray),
+        "streamGenerateContent?alt=sse": _GENERATE,
+        "countTokens": Served("countTokens", (), GeminiCount),
+    }),
 )

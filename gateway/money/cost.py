@@ -31,9 +31,12 @@ def cost_nano(price: Price, usage: Usage, at_ms: int = 0, seconds: float = 0.0) 
 
     `at_ms` is when the exchange began (Unix time), `seconds` how long the upstream worked.
     """
-    price = effective(price, usage, at_ms)
+    if price.later or price.tiers or price.variants:
+        price = effective(price, usage, at_ms)
     if price.units and (usage.special is not None or not _ALWAYS.isdisjoint(price.units)):
         pico = sum([quantity * rate for _, quantity, rate in _special(price, usage, seconds)])
+    elif not (usage.cached or usage.cache_write) and usage.input >= 0 and usage.output >= 0:
+        pico = usage.input * price.input + usage.output * price.output
     else:
         cached = max(0, usage.cached)
         written = max(0, usage.cache_write)

@@ -20,7 +20,7 @@ from gateway.money.ledger import LedgerRow
 from gateway.money.segments import Segment, dead_journals, segments
 from gateway.store import LedgerStore
 
-_BATCH: Final = 200
+_BATCH: Final = 400
 _PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 _SETTLE_EVERY: Final = 2.0

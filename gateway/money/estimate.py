@@ -6,6 +6,7 @@ tokenizer, and for Claude and Gemini closer than a foreign one.
 """
 
 import math
+import re
 from typing import Final
 
 from gateway.exchange import Exchange
@@ -16,11 +17,11 @@ IMAGE_TOKENS: Final = 1000
 _WEIGHT: Final = 0.1
 _MODELS: Final = 1024
 _LEAST_BYTES: Final = 64
-_SURE_BYTES: Final = 1000
 _LEAST_RATIO: Final = 0.04
 _MOST_RATIO: Final = 2.0
 _MEDIA_TOKENS_PER_BYTE: Final = 1 / 64
 _MARK: Final = b";base64,"
+_INLINE: Final = re.compile(rb'"(?:data|bytes)"\s*:\s*"([A-Za-z0-9+/=_-]{256})')
 
 
 class Estimator:
@@ -48,15 +49,13 @@ class Estimator:
         if media or size < _LEAST_BYTES or not _LEAST_RATIO <= usage.input / size <= _MOST_RATIO:
             return
         for model in {request.model, exchange.model}:
-            self._take(model, usage.input / size, min(1.0, size / _SURE_BYTES))
+            self._take(model, usage.input / size)
 
-    def _take(self, model: str, seen: float, trust: float) -> None:
-        """A short prompt says little: most of its tokens may be the provider's own frame around it."""
+    def _take(self, model: str, seen: float) -> None:
         old = self._ratios.pop(model, None)
         if old is None and len(self._ratios) >= _MODELS:
             del self._ratios[next(iter(self._ratios))]  # the one that learned longest ago
-        before, weight = (FIRST_RATIO, 1.0) if old is None else (old, _WEIGHT)
-        self._ratios[model] = before + weight * trust * (seen - before)
+        self._ratios[model] = seen if old is None else old + _WEIGHT * (seen - old)
 
     def input_tokens(self, exchange: Exchange) -> int:
         """About how many tokens the request has."""
@@ -121,7 +120,24 @@ def _weigh(raw: bytes) -> tuple[int, int]:
         image = kind.startswith(b"image")
         media += IMAGE_TOKENS if image else max(IMAGE_TOKENS, int((end - start) * _MEDIA_TOKENS_PER_BYTE))
         at = raw.find(_MARK, end)
-    return size, media + IMAGE_TOKENS * _linked_images(raw)
+    inline, tokens = _inline(raw)
+    return size - inline, media + tokens + IMAGE_TOKENS * _linked_images(raw)
+
+
+def _inline(raw: bytes) -> tuple[int, int]:
+    """Bytes of base64 that stand in a field of their own, as in most formats but OpenAI's, and their tokens."""
+    if raw.rfind(b'"data"') < 0 and raw.rfind(b'"bytes"') < 0:
+        return 0, 0
+    size = tokens = 0
+    for match in _INLINE.finditer(raw):
+        start = match.start(1)
+        end = raw.find(b'"', start)
+        end = len(raw) if end < 0 else end
+        size += end - start
+        near = raw[max(0, match.start() - 64) : match.start()] + raw[end : end + 64]
+        image = b"image/" in near or b'"png"' in near or b'"jpeg"' in near
+        tokens += IMAGE_TOKENS if image else max(IMAGE_TOKENS, int((end - start) * _MEDIA_TOKENS_PER_BYTE))
+    return size, tokens
 
 
 def _linked_images(raw: bytes) -> int:

@@ -4,6 +4,7 @@ import secrets
 from pathlib import Path
 
 from gateway.errors import Unavailable
+from gateway.instance import instance
 from gateway.shared_state import SharedState
 
 AUTO = "auto"
@@ -21,21 +22,9 @@ def server_state(url: str, data_dir: Path, owner: str) -> SharedState:
         raise Unavailable(
             "`shared_state` names a server, and the client for it is not installed: pip install 'ai-gateway[redis]'"
         ) from error
-    return CoordinatedState(ValkeyState(url, owner, machine=_machine(data_dir)))
+    return CoordinatedState(ValkeyState(url, owner, machine=instance(data_dir)))
 
 
 def life(owner: str) -> str:
     """A name for one life of a process: what an earlier one held is given back when that one is silent for long."""
     return f"{owner}-{secrets.token_hex(4)}"
-
-
-def _machine(data_dir: Path) -> str:
-    """Which gateway this is among those that share a server: made once."""
-    file = data_dir / "instance"
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        with file.open("x") as made:
-            made.write(secrets.token_hex(8))
-    except FileExistsError:
-        pass
-    return file.read_text()

@@ -5,15 +5,21 @@ the tenant wherever a tenant could ask. Nothing here is on the hot path.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
-from gateway.accounts.records import KeyRecord, NewKey, NewUser, Status, Tenant, User
+from gateway.accounts.records import KeyRecord, NewKey, NewUser, Status, Team, Tenant, User
 from gateway.errors import InvalidRequest, Unavailable
 from gateway.money.ledger import LedgerRow
 
+if TYPE_CHECKING:
+    from gateway.store.accountrecords import Audited
+    from gateway.store.once import Once
+    from gateway.store.work import Step
+
 T = TypeVar("T")
+R = TypeVar("R", bound=msgspec.Struct)
 
 GroupBy = Literal["model", "provider", "key", "tenant", "day"]
 OnChange = Callable[[str], Awaitable[object]]
@@ -152,6 +158,7 @@ class LedgerStore(Protocol):
         *,
         tenant: str | None = None,
         key: str | None = None,
+        owner: str | None = None,
     ) -> tuple[UsageGroup, ...]:
         """Usage from `start_ms` until before `end_ms`, dearest group first (days in order)."""
 
@@ -170,7 +177,57 @@ class LedgerStore(Protocol):
         """Spent on `day` (`2026-01-31`) and in `month` (`2026-01`), by `("key", id)` and `("tenant", id)`."""
 
 
-class Store(Accounts, LedgerStore, Protocol):
+class AccountStore(Protocol):
+    """Objects of accounts by kind (a struct of `accounts/records.py`); the conditions' names are in `tables.py`."""
+
+    async def commit(self, steps: Sequence["Step"], *, bump: bool = False) -> int:
+        """Run all steps or none (see `work.py`); `bump` tells every worker that callers may have changed."""
+
+    async def one(self, kind: type[R], **where: object) -> R | None:
+        """The object that `where` describes, if there is one."""
+
+    async def secret(self, kind: type[R], column: str, **where: object) -> str | None:
+        """A stored hash, to compare a credential with: for nothing else."""
+
+    async def page(
+        self, kind: type[R], where: Mapping[str, object], *, search: str = "", limit: int = 100, cursor: str = ""
+    ) -> Page[R]:
+        """Objects, newest first, a page at a time."""
+
+    async def count(self, kind: type[R], where: Mapping[str, object]) -> int:
+        """How many there are."""
+
+    async def teams_of(self, user: str) -> tuple[str, ...]:
+        """The ids of the teams that a user is a member of."""
+
+    async def members(self, team: Team) -> tuple[str, ...]:
+        """The ids of a team's members, in the order in which they came."""
+
+    async def login_failures(self, names: tuple[str, ...]) -> dict[str, tuple[int, int, int]]:
+        """Failures, time of the last one, and time until which no more tries are taken, by name."""
+
+    async def audit_page(
+        self, where: Mapping[str, Any], *, limit: int = 100, before: int | None = None, after: int | None = None
+    ) -> "tuple[Audited, ...]":
+        """Audit entries: newest first, or from `after` on oldest first."""
+
+    async def audit_head(self) -> tuple[int, str]:
+        """The number and the link of the last entry that was written."""
+
+    async def audit_counts(self, where: Mapping[str, Any], by: str) -> dict[str, int]:
+        """How many entries there are, by `action`, `severity` or `actor_name`."""
+
+    async def begin_once(self, name: str, body: str, now: int, expires: int) -> "Once | None":
+        """Note a request that begins, in one step; or return what is stored under this name."""
+
+    async def finish_once(self, name: str, once: "Once") -> None:
+        """Store how it ended."""
+
+    async def drop_once(self, name: str) -> None:
+        """It changed nothing: forget it, so that it can be tried again."""
+
+
+class Store(Accounts, AccountStore, LedgerStore, Protocol):
     """The whole interface. Every method raises `StoreUnavailable` while the database cannot be used."""
 
     async def ping(self) -> None:

@@ -5,24 +5,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from gateway.accounts.records import KeyRecord, NewKey, NewUser, Status, Tenant, User
 from gateway.money import ledger
 from gateway.money.ledger import LedgerRow
-from gateway.store import OnChange
+from gateway.store import OnChange, once, work
 from gateway.store import queries as q
 from gateway.store.database import Row, Transaction, Writer
+from gateway.store.tables import fields_of, values_of
 
-_SCOPED: Final = "id = $1 AND ($2 IS NULL OR tenant_id = $2)"
-_INSERT_KEY: Final = (
-    "INSERT INTO api_keys (id, tenant_id, owner_id, name, prefix, digest, environment, active, expires_at, created, "
-    f"{', '.join(q.LIMITS)}) VALUES ({q.placeholders(10 + len(q.LIMITS))})"
-)
-_INSERT_TENANT: Final = (
-    f"INSERT INTO tenants ({', '.join(q.TENANT)}) VALUES ({q.placeholders(len(q.TENANT))})"
-)
-_INSERT_USER: Final = (
-    f"INSERT INTO users ({', '.join(q.USER)}, password_hash) VALUES ({q.placeholders(len(q.USER) + 1)})"
-)
+_SCOPED: Final = "id = $1 AND (CAST($2 AS TEXT) IS NULL OR tenant_id = $2)"
 _ADD_DAILY: Final = (
     "INSERT INTO usage_daily (key_id, tenant_id, day, requests, tokens, cost) VALUES ($1, $2, $3, $4, $5, $6) "
     "ON CONFLICT (day, key_id, tenant_id) DO UPDATE SET requests = usage_daily.requests + excluded.requests, "
@@ -44,11 +37,11 @@ class Changes:
     async def create_key(self, new: NewKey) -> KeyRecord:
         """See `Accounts.create_key`."""
 
-        async def work(tx: Transaction) -> KeyRecord:
+        async def steps_of(tx: Transaction) -> KeyRecord:
             await _insert_key(tx, new)
             return (await _keys(tx, new.id))[0]
 
-        return await self._writer.write(work)
+        return await self._writer.write(steps_of)
 
     async def revoke_key(self, key_id: str, at_ms: int, tenant: str | None = None) -> KeyRecord | None:
         """See `Accounts.revoke_key`."""
@@ -62,13 +55,13 @@ class Changes:
         """See `Accounts.touch_keys`."""
         values = list(used.items())
 
-        async def work(tx: Transaction) -> None:
+        async def steps_of(tx: Transaction) -> None:
             await tx.many(
                 "UPDATE api_keys SET last_used = $2 WHERE id = $1 AND (last_used IS NULL OR last_used < $2)", values
             )
 
         if values:
-            await self._writer.write(work)
+            await self._writer.write(steps_of)
 
     async def create_tenant(self, tenant: Tenant) -> Tenant:
         """See `Accounts.create_tenant`."""
@@ -78,12 +71,12 @@ class Changes:
     async def set_tenant_active(self, tenant_id: str, active: bool) -> Tenant | None:
         """See `Accounts.set_tenant_active`."""
 
-        async def work(tx: Transaction) -> Tenant | None:
-            await tx.rows("UPDATE tenants SET active = $2 WHERE id = $1", tenant_id, int(active))
+        async def steps_of(tx: Transaction) -> Tenant | None:
+            await tx.rows("UPDATE tenants SET active = $2, version = version + 1 WHERE id = $1", tenant_id, int(active))
             rows = await tx.rows(f"{q.SELECT_TENANT} WHERE t.id = $1", tenant_id)
             return q.tenant_record(rows[0]) if rows else None
 
-        tenant = await self._writer.write(work)
+        tenant = await self._writer.write(steps_of)
         await self._changed()
         return tenant
 
@@ -95,19 +88,20 @@ class Changes:
     async def set_user_status(self, user_id: str, status: Status, tenant: str | None = None) -> User | None:
         """See `Accounts.set_user_status`."""
 
-        async def work(tx: Transaction) -> User | None:
-            if not await tx.rows(f"UPDATE users SET status = $3 WHERE {_SCOPED} RETURNING id", user_id, tenant, status):
+        async def steps_of(tx: Transaction) -> User | None:
+            sql = f"UPDATE users SET status = $3, version = version + 1 WHERE {_SCOPED} RETURNING id"
+            if not await tx.rows(sql, user_id, tenant, status):
                 return None
             return q.user_record((await tx.rows(f"{q.SELECT_USER} WHERE u.id = $1", user_id))[0])
 
-        user = await self._writer.write(work)
+        user = await self._writer.write(steps_of)
         await self._changed()
         return user
 
     async def create_first(self, tenant: Tenant, user: NewUser, key: NewKey) -> bool:
         """See `Accounts.create_first`."""
 
-        async def work(tx: Transaction) -> bool:
+        async def steps_of(tx: Transaction) -> bool:
             if await tx.rows("SELECT 1 FROM users LIMIT 1"):
                 return False
             if not await tx.rows("SELECT 1 FROM tenants WHERE id = $1", tenant.id):
@@ -116,12 +110,12 @@ class Changes:
             await _insert_key(tx, key)
             return True
 
-        return await self._writer.write(work)
+        return await self._writer.write(steps_of)
 
     async def append(self, journal: str, position: int, rows: Sequence[LedgerRow]) -> int:
         """See `LedgerStore.append`."""
 
-        async def work(tx: Transaction) -> int:
+        async def steps_of(tx: Transaction) -> int:
             fresh = await _fresh(tx, rows)
             await tx.insert("exchanges", ledger.COLUMNS, [ledger.exchange_values(row) for row in fresh])
             attempts = [values for row in fresh for values in ledger.attempt_values(row)]
@@ -130,20 +124,39 @@ class Changes:
             await tx.rows(_SET_POSITION, journal, position)
             return len(fresh)
 
-        return await self._writer.write(work)
+        return await self._writer.write(steps_of)
 
     async def forget(self, journal: str) -> None:
         """See `LedgerStore.forget`."""
         await self._writer.write(lambda tx: tx.rows("DELETE FROM journal_positions WHERE journal = $1", journal))
 
+    async def commit(self, steps: Sequence[work.Step], *, bump: bool = False) -> int:
+        """See `AccountStore.commit`."""
+        changed = await self._writer.write(lambda tx: work.run(tx, steps))
+        if bump:
+            await self._changed()
+        return changed
+
+    async def begin_once(self, name: str, body: str, now: int, expires: int) -> once.Once | None:
+        """See `AccountStore.begin_once`."""
+        return await self._writer.write(lambda tx: once.begin(tx, name, body, now, expires))
+
+    async def finish_once(self, name: str, answered: once.Once) -> None:
+        """See `AccountStore.finish_once`."""
+        await self._writer.write(lambda tx: once.finish(tx, name, answered))
+
+    async def drop_once(self, name: str) -> None:
+        """See `AccountStore.drop_once`."""
+        await self._writer.write(lambda tx: once.drop(tx, name))
+
     async def _change_key(self, change: str, key_id: str, tenant: str | None, value: int) -> KeyRecord | None:
-        async def work(tx: Transaction) -> KeyRecord | None:
-            sql = f"UPDATE api_keys SET {change} WHERE {_SCOPED} RETURNING id"
+        async def steps_of(tx: Transaction) -> KeyRecord | None:
+            sql = f"UPDATE api_keys SET {change}, version = version + 1 WHERE {_SCOPED} RETURNING id"
             if not await tx.rows(sql, key_id, tenant, value):
                 return None
             return (await _keys(tx, key_id))[0]
 
-        key = await self._writer.write(work)
+        key = await self._writer.write(steps_of)
         await self._changed()
         return key
 
@@ -158,26 +171,16 @@ async def _keys(tx: Transaction, key_id: str) -> list[KeyRecord]:
 
 
 async def _insert_tenant(tx: Transaction, tenant: Tenant) -> None:
-    await tx.rows(
-        _INSERT_TENANT,
-        tenant.id, tenant.name, int(tenant.active), tenant.created, *q.limit_values(tenant.limits),
-    )  # fmt: skip
+    await work.run(tx, [work.put(tenant)])
 
 
 async def _insert_user(tx: Transaction, new: NewUser) -> None:
-    user = new.user
-    await tx.rows(
-        _INSERT_USER,
-        user.id, user.tenant, user.email.lower(), user.name, user.role, user.status, user.created, new.password_hash,
-    )  # fmt: skip
+    user = msgspec.structs.replace(new.user, email=new.user.email.lower())
+    await work.run(tx, [work.put(user, password_hash=new.password_hash)])
 
 
 async def _insert_key(tx: Transaction, new: NewKey) -> None:
-    await tx.rows(
-        _INSERT_KEY,
-        new.id, new.tenant, new.owner, new.name, new.prefix, new.digest, new.environment, 1, new.expires_at,
-        new.created, *q.limit_values(new.limits),
-    )  # fmt: skip
+    await work.run(tx, [work.Put("api_keys", values_of(fields_of(new) | {"active": True}))])
 
 
 async def _fresh(tx: Transaction, rows: Sequence[LedgerRow]) -> list[LedgerRow]:

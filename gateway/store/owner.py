@@ -21,8 +21,10 @@ from gateway.money.ledger import LedgerRow
 from gateway.store import OnChange, Store, StoreUnavailable, wire
 from gateway.store.lock import OwnedElsewhere
 from gateway.store.migrate import check, migrations, schema_version
+from gateway.store.once import Once
 from gateway.store.queries import Queries
 from gateway.store.sqlite import DATABASE, SqliteReader, SqliteStore
+from gateway.store.work import Step
 
 SOCKET: Final = "owner.sock"
 _MAX_ADDRESS: Final = 100  # the kernel's limit is 104 to 108 bytes
@@ -32,7 +34,7 @@ _log = structlog.get_logger("gateway.store.owner")
 class OwnerServer:
     """Serves the writes of other processes. Only the owner of the data directory may start one."""
 
-    def __init__(self, store: SqliteStore, data_dir: Path) -> None:
+    def __init__(self, store: Store, data_dir: Path) -> None:
         self._store = store
         self._data_dir = data_dir
         self._server: asyncio.Server | None = None
@@ -166,6 +168,22 @@ class RemoteStore(Queries):
     async def forget(self, journal: str) -> None:
         """See `LedgerStore.forget`."""
         await self._call("forget", journal)
+
+    async def commit(self, steps: Sequence[Step], *, bump: bool = False) -> int:
+        """See `AccountStore.commit`."""
+        return await self._call("commit", steps, bump)  # type: ignore[no-any-return]
+
+    async def begin_once(self, name: str, body: str, now: int, expires: int) -> Once | None:
+        """See `AccountStore.begin_once`."""
+        return await self._call("begin_once", name, body, now, expires)  # type: ignore[no-any-return]
+
+    async def finish_once(self, name: str, once: Once) -> None:
+        """See `AccountStore.finish_once`."""
+        await self._call("finish_once", name, once)
+
+    async def drop_once(self, name: str) -> None:
+        """See `AccountStore.drop_once`."""
+        await self._call("drop_once", name)
 
     async def close(self) -> None:
         """See `Store.close`."""

@@ -12,14 +12,14 @@ from gateway.errors import InvalidRequest
 from gateway.money import ledger
 from gateway.money.ledger import LedgerRow
 from gateway.store import GroupBy, Page, Spent, UsageGroup
+from gateway.store.accountrecords import AccountRecords
 from gateway.store.database import Reader, Row
+from gateway.store.tables import LIMITS, TABLES
 
-LIMITS: Final = ("requests_per_minute", "tokens_per_minute", "concurrency", "cost_daily", "cost_monthly", "models")
-TENANT: Final = ("id", "name", "active", "created", *LIMITS)
-USER: Final = ("id", "tenant_id", "email", "name", "role", "status", "created")
+_TENANTS, _USERS, _TEAMS, _SERVICES = (TABLES[name] for name in ("tenants", "users", "teams", "service_accounts"))
 _KEY: Final = (
     "id", "name", "prefix", "digest", "environment", "active", "revoked_at", "expires_at", "created", "last_used",
-    *LIMITS,
+    "scopes", "logging", *LIMITS,
 )  # fmt: skip
 
 
@@ -28,11 +28,13 @@ def _of(table: str, columns: Sequence[str]) -> str:
 
 
 SELECT_KEY: Final = (
-    f"SELECT {_of('k', _KEY)}, {_of('t', TENANT)}, {_of('u', USER)} FROM api_keys k "
-    "JOIN tenants t ON t.id = k.tenant_id LEFT JOIN users u ON u.id = k.owner_id"
+    f"SELECT {_of('k', _KEY)}, {_of('t', _TENANTS.columns)}, {_of('u', _USERS.columns)}, {_of('m', _TEAMS.columns)}, "
+    f"{_of('s', _SERVICES.columns)} FROM api_keys k JOIN tenants t ON t.id = k.tenant_id "
+    "LEFT JOIN users u ON u.id = k.owner_id LEFT JOIN teams m ON m.id = k.team_id "
+    "LEFT JOIN service_accounts s ON s.id = k.service_account_id"
 )
-SELECT_TENANT: Final = f"SELECT {_of('t', TENANT)} FROM tenants t"
-SELECT_USER: Final = f"SELECT {_of('u', USER)} FROM users u"
+SELECT_TENANT: Final = f"SELECT {_of('t', _TENANTS.columns)} FROM tenants t"
+SELECT_USER: Final = f"SELECT {_of('u', _USERS.columns)} FROM users u"
 
 _GROUPS: Final[Mapping[str | None, str]] = {
     None: "''", "model": "model", "provider": "provider", "key": "key", "tenant": "tenant",
@@ -47,7 +49,7 @@ _SUMS: Final = ", ".join(
 )  # fmt: skip
 
 
-class Queries:
+class Queries(AccountRecords):
     """The reading half of a store. `reports` is for what may take long, so that look-ups never wait behind it."""
 
     def __init__(self, lookups: Reader, reports: Reader) -> None:
@@ -98,7 +100,8 @@ class Queries:
 
     async def count_users(self, tenant: str | None = None) -> int:
         """See `Accounts.count_users`."""
-        rows = await self._lookups.rows("SELECT COUNT(*) FROM users WHERE $1 IS NULL OR tenant_id = $1", tenant)
+        where = "CAST($1 AS TEXT) IS NULL OR tenant_id = $1"
+        rows = await self._lookups.rows(f"SELECT COUNT(*) FROM users WHERE {where}", tenant)
         return int(rows[0][0])
 
     async def position(self, journal: str) -> int:
@@ -114,11 +117,12 @@ class Queries:
         *,
         tenant: str | None = None,
         key: str | None = None,
+        owner: str | None = None,
     ) -> tuple[UsageGroup, ...]:
         """See `LedgerStore.usage_summary`."""
         order = "1" if group_by == "day" else "9 DESC, 1"
         group = "" if group_by is None else "GROUP BY 1"
-        where, args = _where(start_ms, end_ms, tenant=tenant, key=key)
+        where, args = _where(start_ms, end_ms, tenant=tenant, key=key, owner=owner)
         rows = await self._reports.rows(
             f"SELECT {_GROUPS[group_by]}, COUNT(*), {_SUMS} FROM exchanges WHERE {where} {group} ORDER BY {order}",
             *args,
@@ -185,49 +189,34 @@ def placeholders(count: int, start: int = 1) -> str:
     return ", ".join(f"${n}" for n in range(start, start + count))
 
 
-def limit_values(limits: Limits) -> tuple[Any, ...]:
-    """The columns `LIMITS`."""
-    *numbers, models = msgspec.structs.astuple(limits)
-    return (*numbers, None if models is None else msgspec.json.encode(models).decode())
-
-
 def key_record(row: Row) -> KeyRecord:
     """A row of `SELECT_KEY`."""
-    columns = dict(zip(_KEY, row[: len(_KEY)], strict=True))
-    tenant, owner = row[len(_KEY) : len(_KEY) + len(TENANT)], row[len(_KEY) + len(TENANT) :]
+    values, rest = dict(zip(_KEY, row, strict=False)), row[len(_KEY) :]
+    parts: list[Any] = []
+    for table in (_TENANTS, _USERS, _TEAMS, _SERVICES):
+        own, rest = rest[: len(table.columns)], rest[len(table.columns) :]
+        parts.append(table.record(own) if own[0] is not None else None)
+    tenant, owner, team, service_account = parts
+    names = {name: values.pop(name) for name in LIMITS}
+    models = names.pop("models")
+    values["scopes"] = values["scopes"] and msgspec.json.decode(values["scopes"], type=tuple[str, ...])
+    limits = Limits(**names, models=None if models is None else msgspec.json.decode(models, type=tuple[str, ...]))
     return KeyRecord(
-        id=columns["id"],
-        tenant=tenant_record(tenant),
-        owner=user_record(owner) if owner[0] is not None else None,
-        name=columns["name"],
-        prefix=columns["prefix"],
-        digest=columns["digest"],
-        environment=columns["environment"],
-        active=bool(columns["active"]),
-        revoked_at=columns["revoked_at"],
-        expires_at=columns["expires_at"],
-        limits=_limits(row[len(_KEY) - len(LIMITS) : len(_KEY)]),
-        created=columns["created"],
-        last_used=columns["last_used"],
-    )
+        **{**values, "active": bool(values["active"])}, tenant=tenant, owner=owner, team=team,
+        service_account=service_account, limits=limits,
+    )  # fmt: skip
 
 
 def tenant_record(row: Row) -> Tenant:
     """A row of `SELECT_TENANT`."""
-    return Tenant(id=row[0], name=row[1], active=bool(row[2]), created=row[3], limits=_limits(row[4:]))
+    record: Tenant = _TENANTS.record(row)
+    return record
 
 
 def user_record(row: Row) -> User:
     """A row of `SELECT_USER`."""
-    return User(
-        id=row[0], tenant=row[1], email=row[2], name=row[3], role=row[4], status=row[5], created=row[6]
-    )
-
-
-def _limits(row: Row) -> Limits:
-    *numbers, models = row
-    names = None if models is None else msgspec.json.decode(models, type=tuple[str, ...])
-    return Limits(**dict(zip(LIMITS, numbers, strict=False)), models=names)
+    record: User = _USERS.record(row)
+    return record
 
 
 def _where(start_ms: int, end_ms: int, **equal: str | None) -> tuple[str, list[Any]]:

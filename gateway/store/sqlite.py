@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 DATABASE: Final = "gateway.db"
 BUSY_MS: Final = 5_000
-_INSERT_SIZES: Final = (100, 20, 5, 1)
+_INSERT_SIZES: Final = (400, 100, 20, 5, 1)
 
 _PARAMETER: Final = re.compile(r"\$(\d+)")
 _READ: Final = ("PRAGMA query_only = ON", "PRAGMA wal_autocheckpoint = 0", "PRAGMA trusted_schema = OFF")

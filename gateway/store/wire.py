@@ -1,14 +1,17 @@
 """What goes over the owner's socket: frames (4 bytes length, then JSON), and the calls that are allowed."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
 from gateway.accounts.records import KeyRecord, NewKey, NewUser, Status, Tenant, User
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, NotFound, Stale
 from gateway.money.ledger import LedgerRow
 from gateway.store import StoreConflict, StoreUnavailable
+from gateway.store.once import Once
+from gateway.store.work import Step
 
 MAX_FRAME: Final = 64 * 1024 * 1024
 
@@ -41,11 +44,14 @@ CALLS: Final[dict[str, tuple[Any, Any]]] = {
     "create_first": (tuple[Tenant, NewUser, NewKey], bool),
     "append": (tuple[str, int, tuple[LedgerRow, ...]], int),
     "forget": (tuple[str], None),
+    "commit": (tuple[tuple[Step, ...], bool], int),
+    "begin_once": (tuple[str, str, int, int], Once | None),
+    "finish_once": (tuple[str, Once], None),
+    "drop_once": (tuple[str], None),
 }
 
-_ERRORS: Final[dict[str, type[StoreUnavailable] | type[StoreConflict]]] = {
-    "unavailable": StoreUnavailable,
-    "conflict": StoreConflict,
+_ERRORS: Final[dict[str, Callable[[str], GatewayError]]] = {
+    "unavailable": StoreUnavailable, "conflict": StoreConflict, "not_found": NotFound, "stale": Stale,
 }
 
 
@@ -68,7 +74,10 @@ async def write(writer: asyncio.StreamWriter, value: Call | Answer) -> None:
 
 def refusal(error: GatewayError) -> Answer:
     """An error as an answer."""
-    kind = "conflict" if isinstance(error, StoreConflict) else "unavailable"
+    kind = "unavailable"
+    for name, type_ in (("conflict", StoreConflict), ("not_found", NotFound), ("stale", Stale)):
+        if isinstance(error, type_):
+            kind = name
     return Answer(error=kind, message=error.message)
 
 

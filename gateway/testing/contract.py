@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.config import Timeouts
+from gateway.dialects.served import SERVED
 from gateway.errors import ContentBlocked, InvalidRequest, UpstreamTimeout
 from gateway.events import Usage
 from gateway.exchange import Attempt, Exchange, Target
@@ -27,7 +28,7 @@ from gateway.hookspecs import Context, Detector, Guardrail, Provider, Sink
 from gateway.testing.exchanges import answering, exchange
 
 Role = TypeVar("Role")
-_ENDPOINTS = frozenset({"chat.completions", "completions", "embeddings"})
+_ENDPOINTS = frozenset(served.endpoint for served in SERVED)
 
 
 class _Contract(Generic[Role]):
@@ -121,7 +122,7 @@ class GuardrailContract(_Contract[Guardrail | Detector]):
 
 
 class ProviderContract(_Contract[Provider]):
-    """What the gateway relies on in a provider whose dialect is OpenAI's."""
+    """What the gateway relies on in a provider whose dialect names the model in the body."""
 
     async def test_it_plays_the_role(self) -> None:
         """It has a name, known endpoints, models, and says how to connect."""
@@ -151,14 +152,15 @@ class ProviderContract(_Contract[Provider]):
     async def test_unknown_fields_travel(self) -> None:
         """What the gateway does not know reaches the upstream as it came."""
         async with self.plugin() as plugin:
-            made = exchange(x_new_field={"a": [1, 2.50]})
+            made = exchange(endpoint=min(plugin.endpoints), x_new_field={"a": [1, 2.50]})
             body = plugin.encode(made, Target(provider=plugin, model="some-model")).body
             assert b'{"a":[1,2.5]}' in body
 
     async def test_its_credentials_stay_in_headers(self) -> None:
         """No secret shows in a URL or a body."""
         async with self.plugin() as plugin:
-            request = plugin.encode(exchange(), Target(provider=plugin, model="some-model"))
+            made = exchange(endpoint=min(plugin.endpoints))
+            request = plugin.encode(made, Target(provider=plugin, model="some-model"))
             for secret in plugin.secrets():
                 assert secret not in request.url
                 assert secret.encode() not in request.body

@@ -5,17 +5,13 @@ from typing import Any
 
 import msgspec
 
-from gateway.dialects.openai_chat import Chat
-from gateway.dialects.openai_completions import Completions
-from gateway.dialects.openai_embeddings import Embeddings
+from gateway.dialects.served import SERVED
 from gateway.events import Event, Finish, Text
 from gateway.exchange import Caller, Exchange, Level
 from gateway.guardrails.stage import only
 from gateway.hookspecs import Detector, Dialect, Guardrail
 
-_DIALECTS: dict[str, Callable[[], Dialect]] = {
-    "chat.completions": Chat, "completions": Completions, "embeddings": Embeddings,
-}
+_DIALECTS: Mapping[str, Callable[[], Dialect]] = {served.endpoint: served.dialect for served in SERVED}
 
 
 def caller(**limits: Any) -> Caller:  # noqa: ANN401
@@ -33,7 +29,7 @@ def exchange(
     The request asks `demo-small` about `text`; `fields` are added to its body, `body` replaces it.
     """
     asked: dict[str, Any] = {"model": "demo-small"}
-    if endpoint == "chat.completions":
+    if endpoint == "chat.completions" or endpoint.startswith("messages"):
         asked["messages"] = [{"role": "user", "content": text}]
     else:
         asked["prompt" if endpoint == "completions" else "input"] = text

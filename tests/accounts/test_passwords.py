@@ -1,12 +1,15 @@
 """Passwords: hashed slowly, off the loop, with their parameters beside them."""
 
 import asyncio
+import os
+import sys
 import threading
 
 import pytest
 
 from gateway.accounts import passwords
 from gateway.accounts.passwords import Passwords, generate
+from gateway.errors import Unavailable
 
 MASTER = b"m" * 32
 
@@ -73,6 +76,42 @@ async def test_at_most_two_hash_at_a_time(cheap, monkeypatch):
     monkeypatch.setattr(passwords.hashlib, "scrypt", scrypt)
     await asyncio.gather(*(cheap.hash("p") for _ in range(6)))
     assert most == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+async def test_hashing_gives_way_to_requests(cheap, monkeypatch):
+    nice: list[int] = []
+
+    def scrypt(*args: object, **kwargs: object) -> bytes:
+        nice.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return b"x" * 32
+
+    monkeypatch.setattr(passwords.hashlib, "scrypt", scrypt)
+    await cheap.hash("p")
+    assert nice[0] >= os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) + 5
+
+
+async def test_a_storm_is_not_kept_waiting_for_ever_and_who_gives_up_leaves_the_queue(cheap, monkeypatch):
+    end, ran = threading.Event(), []
+
+    def scrypt(*args: object, **kwargs: object) -> bytes:
+        ran.append(1)
+        end.wait(10)
+        return b"x" * 32
+
+    monkeypatch.setattr(passwords.hashlib, "scrypt", scrypt)
+    waiting = [asyncio.ensure_future(cheap.hash("p")) for _ in range(passwords.MAX_WAITING)]
+    await asyncio.sleep(0.05)
+    with pytest.raises(Unavailable) as refused:
+        await cheap.hash("p")
+    assert refused.value.retry_after == 5
+    for each in waiting[2:]:
+        each.cancel()
+    await asyncio.sleep(0.01)
+    end.set()
+    assert await cheap.hash("p")
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert len(ran) == 3
 
 
 def test_a_generated_password_is_long_and_never_the_same():

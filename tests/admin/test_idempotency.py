@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway.admin.idempotency import Idempotency, Once
+from gateway.admin.idempotency import Idempotency
 from gateway.errors import Conflict, InvalidFields
 from gateway.hookspecs import Reply
+from gateway.store.once import Once
 
 
 class Records:

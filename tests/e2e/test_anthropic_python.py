@@ -166,6 +166,21 @@ async def test_a_failing_target_is_followed_by_one_of_another_dialect(stage, cli
     assert [request.path for request in stage.upstream.requests] == ["/v1/messages", "/v1/chat/completions"]
 
 
+@pytest.mark.parametrize("base", ["", "/anthropic"])
+async def test_models_are_listed_in_the_clients_shape(stage, client, base):
+    async with client(base) as claude:
+        listed = [model async for model in claude.models.list()]
+        one = await claude.models.retrieve("qwen")
+    assert {"claude-haiku-4-5", "qwen"} <= {model.id for model in listed}
+    assert (one.id, one.type, one.display_name) == ("qwen", "model", "qwen")
+
+
+async def test_an_unknown_path_is_refused_in_the_clients_shape(stage):
+    async with stage.client.post(stage.root + "/anthropic/v1/nothing") as reply:
+        assert reply.status == 404
+        assert (await reply.json())["error"]["type"] == "not_found_error"
+
+
 async def test_an_error_in_a_stream_is_raised(stage, client):
     stage.upstream.script(
         b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","type":"message","role":"assistant","content":[],"model":"c","usage":{"input_tokens":1,"output_tokens":1}}}\n\n',

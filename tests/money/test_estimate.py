@@ -55,13 +55,6 @@ def test_one_odd_report_moves_the_ratio_a_little():
     assert 0.25 < estimator.ratio("small") < 0.35
 
 
-def test_a_short_prompt_teaches_little():
-    """Most of its tokens are the provider's own frame: the next long prompt would be estimated far too high."""
-    estimator = Estimator()
-    estimator.learn(finished(b"x" * 70, 70, estimator))
-    assert FIRST_RATIO < estimator.ratio("small") < 1.3 * FIRST_RATIO
-
-
 @pytest.mark.parametrize(
     ("raw", "tokens", "fields"),
     [
@@ -138,3 +131,16 @@ def test_a_cut_stream_has_at_least_a_token_for_each_record_with_text():
     assert output_tokens(4, 30, 0.5) == 30
     assert output_tokens(0, 0) == 0
     assert output_tokens(401, 3, 0.25) == 101
+
+
+@pytest.mark.parametrize("name", [b'"data"', b'"bytes"'])
+def test_base64_in_a_field_of_its_own_is_no_text(name):
+    """Anthropic's, Gemini's and Bedrock's way of sending files: an image counts by piece, another file by its size."""
+    block = b'{"type":"image","source":{"type":"base64","media_type":"image/png",%b:"%b"}}' % (name, b"A" * 40_000)
+    text = len(block) - 40_000
+    assert input_tokens(exchange(block)) == pytest.approx(IMAGE_TOKENS + text * FIRST_RATIO, abs=1)
+    behind = b'{"inlineData":{%b:"%b","mimeType":"image/png"}}' % (name, b"A" * 40_000)
+    assert input_tokens(exchange(behind)) < IMAGE_TOKENS + 50
+    file = b'{"source":{"media_type":"application/pdf",%b : "%b"}}' % (name, b"A" * 640_000)
+    assert input_tokens(exchange(file)) == pytest.approx(10_000, abs=50)
+    assert input_tokens(exchange(b'{"data":"short","text":"%b"}' % (b"x" * 400))) == pytest.approx(107, abs=3)

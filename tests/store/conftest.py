@@ -4,9 +4,21 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from postgres_server import postgres
 
 from gateway.accounts.records import Limits, NewKey, NewUser, Tenant, User
+from gateway.store import Store
+from gateway.store.postgres import PostgresStore
 from gateway.store.sqlite import SqliteStore
+
+EVERY_DATABASE = {"test_store.py", "test_append.py"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What every store must do is tried on both databases; the other files are about SQLite and its owner."""
+    if "store" in metafunc.fixturenames:
+        both = metafunc.definition.path.name in EVERY_DATABASE
+        metafunc.parametrize("store", ["sqlite", "postgres"] if both else ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -15,10 +27,14 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(data_dir: Path) -> AsyncIterator[SqliteStore]:
-    store = await SqliteStore.open(data_dir, busy_ms=100)
-    yield store
-    await store.close()
+async def store(request: pytest.FixtureRequest, data_dir: Path) -> AsyncIterator[Store]:
+    opened: Store
+    if request.param == "sqlite":
+        opened = await SqliteStore.open(data_dir, busy_ms=100)
+    else:
+        opened = await PostgresStore.open(postgres().new_database(), instance="i", data_dir=data_dir)
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The two routes of the reference: the document for programs, and the page for people."""
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 from typing import Final
 
@@ -9,6 +8,7 @@ import msgspec
 
 from gateway.admin.reference import reference_page
 from gateway.hookspecs import Reply, Route, RouteRequest
+from gateway.version import version
 
 DOCUMENT: Final = "/api/v1/openapi.json"
 PAGE: Final = "/docs"
@@ -24,7 +24,7 @@ def reference_routes(described: Callable[[], Sequence[Route]]) -> list[Route]:
         if "document" not in kept:
             from gateway.admin.openapi import document
 
-            body = msgspec.json.encode(document(described(), version=_version()))
+            body = msgspec.json.encode(document(described(), version=version()))
             kept["document"] = Reply(200, body, headers=_HEADERS)
         return kept["document"]
 
@@ -41,9 +41,3 @@ def reference_routes(described: Callable[[], Sequence[Route]]) -> list[Route]:
 
     return [Route("GET", DOCUMENT, "public", show_document), Route("GET", PAGE, "public", show_page)]
 
-
-def _version() -> str:
-    try:
-        return version("ai-gateway")
-    except PackageNotFoundError:
-        return "unknown"

@@ -62,8 +62,8 @@ class Anthropic(openai_compatible.OpenAICompatible):
         """The request with this provider's address, credential and version, and the flags that it knows."""
         varying = self.traced(exchange)
         varying.append(("anthropic-version", exchange.headers.get("anthropic-version") or self.config.version))
-        if flags := self._flags(exchange):
-            varying.append(("anthropic-beta", ",".join(flags)))
+        if known := flags(exchange, self.config.betas):
+            varying.append(("anthropic-beta", ",".join(known)))
         return HttpRequest(
             method="POST", url=self.url(exchange), headers=self.headers, body=outgoing(exchange, target.model),
             varying=tuple(varying),
@@ -79,14 +79,15 @@ class Anthropic(openai_compatible.OpenAICompatible):
             headers["authorization"] = f"Bearer {config.auth_token.reveal()}"
         return {**headers, **{name.lower(): value for name, value in config.headers.items()}}
 
-    def _flags(self, exchange: Exchange) -> list[str]:
-        """The client's flags that this service knows; the others are named to the client."""
-        given = exchange.headers.get("anthropic-beta", "")
-        if exchange.bridge is not None:
-            given = exchange.bridge.headers.get("anthropic-beta", "")
-        flags = list(dict.fromkeys(flag.strip() for flag in given.split(",") if flag.strip()))
-        known = [flag for flag in flags if any(fnmatchcase(flag, pattern) for pattern in self.config.betas)]
-        lost = [flag for flag in flags if flag not in known]
-        if lost and (warning := f"dropped=anthropic-beta:{'+'.join(lost)}") not in exchange.warnings:
-            exchange.warnings.append(warning)
-        return known
+
+def flags(exchange: Exchange, betas: Sequence[str]) -> list[str]:
+    """The client's flags that a service with these `betas` knows; the others are named to the client."""
+    given = exchange.headers.get("anthropic-beta", "")
+    if exchange.bridge is not None:
+        given = exchange.bridge.headers.get("anthropic-beta", "")
+    asked = list(dict.fromkeys(flag.strip() for flag in given.split(",") if flag.strip()))
+    known = [flag for flag in asked if any(fnmatchcase(flag, pattern) for pattern in betas)]
+    lost = [flag for flag in asked if flag not in known]
+    if lost and (warning := f"dropped=anthropic-beta:{'+'.join(lost)}") not in exchange.warnings:
+        exchange.warnings.append(warning)
+    return known

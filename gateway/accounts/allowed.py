@@ -1,0 +1,48 @@
+"""Which fields each role may set: one table for creating and changing, whatever the way in."""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from gateway.accounts.principal import Principal
+from gateway.accounts.roles import GRANTS, Role
+from gateway.errors import Forbidden
+
+_LIMITS: Final = frozenset({
+    "requests_per_minute", "tokens_per_minute", "concurrency", "cost_daily", "cost_monthly", "models",
+})  # fmt: skip
+_KEY: Final = frozenset({"name", "environment", "active", "expires_at", "scopes"}) | _LIMITS
+
+FIELDS: Final[Mapping[str, Mapping[Role, frozenset[str]]]] = MappingProxyType({
+    "tenant": MappingProxyType({
+        "owner": frozenset({
+            "name", "active", "providers", "guardrail_policy", "logging", "time_zone", "audit_days", "content_days",
+        }) | _LIMITS,
+        "admin": frozenset({"name", "guardrail_policy", "logging", "time_zone"}),
+    }),
+    "user": MappingProxyType({
+        "owner": frozenset({"email", "name", "role", "status", "content_access"}) | _LIMITS,
+        "admin": frozenset({"email", "name", "role", "status"}) | _LIMITS,
+    }),
+    "team": MappingProxyType({"owner": frozenset({"name"}) | _LIMITS, "admin": frozenset({"name"}) | _LIMITS}),
+    "service_account": MappingProxyType({
+        "owner": frozenset({"name", "role", "active"}), "admin": frozenset({"name", "role", "active"}),
+    }),
+    "key": MappingProxyType({
+        "owner": _KEY | {"logging"}, "admin": _KEY | {"logging"}, "team_admin": _KEY, "member": _KEY,
+    }),
+})  # fmt: skip
+
+
+def check_fields(who: Principal, kind: str, fields: Iterable[str]) -> None:
+    """Raise `Forbidden` that names the fields which this role may not set. Nothing is changed then."""
+    allowed = FIELDS[kind].get(who.role, frozenset())
+    if refused := sorted(set(fields) - allowed):
+        raise Forbidden(f"Your role may not set {', '.join(refused)}.", code="field_not_allowed")
+
+
+def check_grant(who: Principal, role: Role, before: Role | None = None) -> None:
+    """Raise `Forbidden` unless `who` may make somebody a `role`, and may touch who is a `before` now."""
+    for each in (role, before):
+        if each is not None and each not in GRANTS[who.role]:
+            raise Forbidden(f"Your role cannot make or change a user with the role {each}.", code="role_not_allowed")

@@ -1,0 +1,148 @@
+"""Which struct is stored in which table, and what of it may be asked for. Credentials are in no struct: what lists and
+reads objects cannot select them.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from gateway.accounts.records import AdminToken, Invitation, Key, Limits, ServiceAccount, Session, Team, Tenant, User
+from gateway.store.database import Row
+
+LIMITS: Final = ("requests_per_minute", "tokens_per_minute", "concurrency", "cost_daily", "cost_monthly", "models")
+_RENAMED: Final = MappingProxyType({
+    "tenant": "tenant_id", "owner": "owner_id", "user": "user_id", "team": "team_id",
+    "service_account": "service_account_id",
+})
+_MEMBERS: Final = "IN (SELECT user_id FROM team_members WHERE team_id IN ({0}))"
+
+
+class Table(msgspec.Struct, frozen=True, eq=False):
+    """One table. `filters` are conditions by name, with `{0}` for the value or the list of values; a column is one by
+    itself. `secrets` are columns that are written and never selected."""
+
+    name: str
+    kind: type[msgspec.Struct]
+    search: tuple[str, ...] = ()
+    filters: Mapping[str, str] = MappingProxyType({})
+    base: str = ""
+    secrets: tuple[str, ...] = ()
+    versioned: bool = True
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the struct, in the order of its fields; limits flattened."""
+        found: list[str] = []
+        for field in self.kind.__struct_fields__:
+            found += LIMITS if field == "limits" else (column(field),)
+        return tuple(found)
+
+    def record(self, row: Row) -> Any:  # noqa: ANN401 - of `kind`
+        """A row of `columns` as a struct."""
+        values: dict[str, Any] = {}
+        rest = iter(row)
+        for field in msgspec.structs.fields(self.kind):
+            if field.name == "limits":
+                *numbers, models = (next(rest) for _ in LIMITS)
+                names = None if models is None else msgspec.json.decode(models, type=tuple[str, ...])
+                values["limits"] = Limits(*[], **dict(zip(LIMITS, numbers, strict=False)), models=names)
+            else:
+                values[field.name] = _loaded(next(rest), field.type)
+        return self.kind(**values)
+
+
+def column(field: str) -> str:
+    """The column of a struct's field."""
+    return _RENAMED.get(field, field)
+
+
+def values_of(fields: Mapping[str, object]) -> dict[str, object]:
+    """Columns with their values, from fields of a struct; a `Limits` becomes its columns."""
+    found: dict[str, object] = {}
+    for name, value in fields.items():
+        if isinstance(value, Limits):
+            found |= {each: _stored(getattr(value, each)) for each in LIMITS}
+        else:
+            found[column(name)] = _stored(value)
+    return found
+
+
+def fields_of(record: msgspec.Struct) -> dict[str, object]:
+    """All fields of a struct, to be stored."""
+    return {name: getattr(record, name) for name in record.__struct_fields__}
+
+
+TABLES: Final[Mapping[str, Table]] = MappingProxyType({
+    table.name: table
+    for table in (
+        Table("tenants", Tenant, ("name", "id"), {"tenant": "id = {0}"}, base="deleted = 0"),
+        Table("users", User, ("name", "email"), {"teams": f"id {_MEMBERS}", "own": "id = {0}"},
+              base="status <> 'deleted'", secrets=("password_hash",)),
+        Table("teams", Team, ("name",), {
+            "teams": "id IN ({0})", "member": "id IN (SELECT team_id FROM team_members WHERE user_id = {0})",
+        }),
+        Table("api_keys", Key, ("name", "prefix"), {
+            "teams": f"(team_id IN ({{0}}) OR owner_id {_MEMBERS})",
+            "own": "(owner_id = {0} OR service_account_id = {0})",
+            "usable": "(revoked_at IS NULL AND active = 1 AND (expires_at IS NULL OR expires_at > {0}))",
+            "unusable": "(revoked_at IS NOT NULL OR active = 0 OR expires_at <= {0})",
+        }, secrets=("digest",)),
+        Table("service_accounts", ServiceAccount, ("name",), {"teams": "team_id IN ({0})", "own": "id = {0}"}),
+        Table("admin_tokens", AdminToken, ("name",), secrets=("digest",), versioned=False),
+        Table("sessions", Session, filters={"not": "id <> {0}"}, secrets=("digest",), versioned=False),
+        Table("invitations", Invitation, ("email",), secrets=("digest",), versioned=False),
+    )
+})  # fmt: skip
+_BY_KIND: Final = MappingProxyType({table.kind: table for table in TABLES.values()})
+
+
+def table_of(kind: type[msgspec.Struct]) -> Table:
+    """Where a struct is stored."""
+    return _BY_KIND[kind]
+
+
+def condition(table: Table, where: Mapping[str, object], args: list[object]) -> str:
+    """The SQL for `where`, whose values are appended to `args`. Names are checked: they never come from a request."""
+    parts = [table.base] if table.base else []
+    known = {*table.columns, *table.secrets, "id"}
+    for name, value in where.items():
+        text = table.filters.get(name)
+        if text is None:
+            if column(name) not in known:
+                raise KeyError(f"{table.name} cannot be asked for {name}")
+            listed = isinstance(value, tuple | list)
+            text = f"{column(name)} IS NULL" if value is None else f"{column(name)} {'IN ({0})' if listed else '= {0}'}"
+        parts.append(text.format(_numbered(value, args)) if "{0}" in text else text)
+    return " AND ".join(parts) or "1 = 1"
+
+
+def _numbered(value: object, args: list[object]) -> str:
+    values: Sequence[object] = value if isinstance(value, tuple | list) else (value,)
+    start = len(args) + 1
+    args += [_stored(each) for each in values]
+    return ", ".join(f"${n}" for n in range(start, start + len(values))) or "NULL"
+
+
+def _stored(value: object) -> object:
+    if isinstance(value, bool):
+        return int(value)
+    if value is None or isinstance(value, str | int):
+        return value
+    return msgspec.json.encode(value).decode()
+
+
+def _loaded(value: object, type_: object) -> object:
+    if type_ is bool:
+        return bool(value)
+    if isinstance(value, str) and _is_json(type_):
+        return msgspec.json.decode(value, type=type_)
+    return value
+
+
+def _is_json(type_: object) -> bool:
+    origin = getattr(type_, "__origin__", None)
+    if origin in (tuple, dict):
+        return True
+    return any(_is_json(each) for each in getattr(type_, "__args__", ()) if each is not type_)
