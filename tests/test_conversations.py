@@ -103,7 +103,7 @@ async def exchange(stage, case):
     stage.upstream.script(served, status=reply.get("status", 200), content_type=content_type, headers=headers)
     client = told["client"]
     body = {**client["body"], "model": case}
-    path = client.get("path") or DIALECTS[case.split("/")[0]]["path"]
+    path = (client.get("path") or DIALECTS[case.split("/")[0]]["path"]).replace("{model}", case)
     headers = {"authorization": f"Bearer {stage.gw.key}", "content-type": "application/json", **client.get("headers", {})}
     async with stage.gw.client.post(stage.gw.root + path, headers=headers, data=json.dumps(body)) as answer:
         text = await answer.text()

@@ -19,6 +19,7 @@ from gateway.conversation import (
 )
 from gateway.dialects.gemini_fields import NAME
 from gateway.dialects.gemini_parts import MADE, write_media, write_part
+from gateway.dialects.openai_chat_write import foreign_name
 from gateway.errors import InvalidRequest
 
 Json = dict[str, Any]
@@ -38,7 +39,7 @@ def write_contents(
     contents: list[Json] = []
     for number, message in enumerate(conversation.messages):
         if message.name:
-            translation.drop("messages.name")
+            translation.drop("name")
         if message.role in ("system", "developer"):
             system.extend(writer.system(message))
         elif message.role == "tool":
@@ -130,7 +131,7 @@ class _Writer:
         if isinstance(part, ToolCall):
             self._names[part.id] = part.name
         elif isinstance(part, MediaPart):
-            for name, given in (("title", part.title), ("context", part.context), ("citations", part.cite)):
+            for name, given in (("context", part.context), ("citations", part.cite)):
                 if given:
                     self._translation.drop(name)
 
@@ -142,7 +143,7 @@ class _Writer:
         """Reasoning goes back only to whom it came from."""
         lost = isinstance(part, Thinking) and (part.origin != NAME or part.redacted)
         if lost:
-            self._translation.drop("thinking")
+            self._translation.drop("reasoning_content")
         return lost
 
 
@@ -174,11 +175,10 @@ def _sign(parts: list[Json]) -> None:
 def _name_of(part: Part) -> str:
     """How the caller knows a part that cannot be carried."""
     match part:
-        case Foreign(dialect=dialect, value=value):
-            kind = value.get("type") if type(value) is dict else None
-            return str(kind or dialect)[:64]
-        case MediaPart(source=source):
-            return "file_id" if source.kind == "file" else "file"
+        case Foreign():
+            return foreign_name(part)
+        case MediaPart(media=media, source=source):
+            return f"{media}.{source.kind}"
         case Refusal():
             return "refusal"
     return "messages.content"

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway.codec import Failure, Kind
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UpstreamRefused
 from gateway.jsonbody import read_lenient
 
 Json = dict[str, Any]
@@ -62,8 +62,9 @@ def envelope(error: GatewayError) -> bytes:
     """`{"error": {"code", "message", "status", "details"}}` for a client."""
     made: Json = {"code": error.status, "message": error.message, "status": _NAMES.get(error.status, "UNKNOWN")}
     details: list[Json] = []
-    if error.code:
-        details.append({"@type": _TYPE + "ErrorInfo", "reason": error.code.upper(), "domain": "ai-gateway"})
+    reason = (error.kind if isinstance(error, UpstreamRefused) else "") or error.code or ""
+    if reason and not reason.isdigit():
+        details.append({"@type": _TYPE + "ErrorInfo", "reason": reason.upper(), "domain": "ai-gateway"})
     if error.param:
         violation = {"field": error.param, "description": error.message}
         details.append({"@type": _TYPE + "BadRequest", "fieldViolations": [violation]})

@@ -125,7 +125,7 @@ def write_media(part: MediaPart) -> Json | None:
     """Media, inline or by URI; `None` for a file that only another provider has."""
     source = part.source
     kind = source.media_type or _guessed(part)
-    name = {"displayName": source.name} if source.name else {}
+    name = {"displayName": source.name or part.title} if source.name or part.title else {}
     match source.kind:
         case "base64":
             return {"inlineData": {"mimeType": kind, "data": source.data, **name}}

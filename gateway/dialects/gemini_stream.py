@@ -81,7 +81,7 @@ class Reader:
         if not self._begun:
             self._begun = True
             model = text_in(chunk, "modelVersion").removeprefix("models/")
-            pieces.append(Begin(text_in(chunk, "responseId"), model))
+            pieces.append(Begin(text_in(chunk, "responseId"), model, usage=usage_of(chunk)))
         self._count(chunk, pieces)
         for number, given in enumerate(candidates_of(chunk)):
             index = given.get("index")

@@ -7,10 +7,11 @@ import re
 from typing import Any
 
 from gateway.codec import Translation
-from gateway.conversation import Conversation, Foreign, MediaPart, OutputFormat, Reasoning, Sampling, Tool, ToolChoice
+from gateway.conversation import Conversation, MediaPart, OutputFormat, Sampling, Tool, ToolChoice
 from gateway.dialects.gemini_contents import LONGEST, write_contents
 from gateway.dialects.gemini_fields import NAME
 from gateway.dialects.gemini_schema import accepted, ordered, to_schema
+from gateway.dialects.openai_chat_write import foreign_name
 from gateway.errors import InvalidRequest
 from gateway.exchange import Target
 
@@ -19,6 +20,8 @@ Json = dict[str, Any]
 _VERSION = re.compile(r"gemini-([0-9]{1,3}(?:\.[0-9]{1,3})?)")
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "max": 32768}
 _LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "HIGH", "max": "HIGH"}
+# Whose clients see the reasoning that they ask for, unless they say otherwise.
+_SHOWN = frozenset({"openai.chat", "anthropic.messages", "bedrock.converse"})
 _TIERS = {"flex": "flex", "priority": "priority", "standard": "standard", "default": "standard"}
 ANSWER = "give_answer"
 
@@ -49,7 +52,7 @@ def write_request(conversation: Conversation, target: Target, translation: Trans
     tools = _tools(conversation, translation)
     calling = _calling(conversation, translation)
     _answer(conversation, generation, config, tools, calling, translation)
-    thinking = _thinking(conversation.reasoning, target.model, generation, translation)
+    thinking = _thinking(conversation, target.model, generation, translation)
     if thinking:
         config["thinkingConfig"] = thinking
     if (detail := _detail(conversation, translation)) is not None:
@@ -93,7 +96,7 @@ def _tools(conversation: Conversation, translation: Translation) -> list[Json]:
         elif tool.dialect == NAME:
             others.append(tool.value)
         else:
-            translation.drop(f"tools.{_type_of(tool)}")
+            translation.drop(foreign_name(tool))
     return [{"functionDeclarations": declarations}, *others] if declarations else others
 
 
@@ -111,11 +114,6 @@ def _parameters(schema: Json | None) -> Json:
         return {}
     own = to_schema(schema)
     return {"parametersJsonSchema": accepted(schema)} if own is None else {"parameters": own}
-
-
-def _type_of(tool: Foreign) -> str:
-    value = tool.value
-    return str(value.get("type") or value.get("name") or tool.dialect)[:64] if type(value) is dict else tool.dialect
 
 
 def _calling(conversation: Conversation, translation: Translation) -> Json:
@@ -183,7 +181,8 @@ def _format(output: OutputFormat) -> Json:
     return made
 
 
-def _thinking(given: Reasoning | None, model: str, generation: float, translation: Translation) -> Json:
+def _thinking(conversation: Conversation, model: str, generation: float, translation: Translation) -> Json:
+    given = conversation.reasoning
     if given is None:
         return {}
     off = given.off or given.effort == "none"
@@ -191,7 +190,10 @@ def _thinking(given: Reasoning | None, model: str, generation: float, translatio
         if not off and (given.effort or given.budget or given.show):
             translation.drop("reasoning")
         return {}
-    made: Json = {} if given.show is None else {"includeThoughts": given.show}
+    show = given.show
+    if show is None and not off and conversation.dialect in _SHOWN:
+        show = True
+    made: Json = {} if show is None else {"includeThoughts": show}
     pro = "pro" in model
     if off and generation < 3:
         made["thinkingBudget"] = 128 if pro else 0  # the larger models cannot be told not to think

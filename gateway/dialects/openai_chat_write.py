@@ -379,6 +379,8 @@ def foreign_name(part: Foreign) -> str:
     """What to call a part of another dialect when it is dropped."""
     value = part.value
     kind = value.get("type") if isinstance(value, Mapping) else None
+    if not kind and isinstance(value, Mapping) and len(value) == 1:
+        kind = next(iter(value))  # Gemini's parts and tools have no type, but one field of that name
     return str(kind or part.dialect)[:64]
 
 
