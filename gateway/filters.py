@@ -108,8 +108,12 @@ class _Outbox:
             if of is None:
                 ready += [*self._begun(None), self._encode(event)]  # a filter's own, or one whose record has left
                 continue
-            if len(self._inside) > 1:
+            if len(self._inside) > 1 and next(iter(self._inside.values())) is not of:
                 ready += self._begun(of)
+            if len(of.events) == 1:
+                del self._inside[id(event.record)]
+                ready.append(event.record.raw if event is of.events[0] and event.record else self._encode(event))
+                continue
             of.out.append(event)
             if len(of.out) == len(of.events):
                 del self._inside[id(event.record)]

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway import sse
+from gateway.dialects.openai_plain import plain_events
 from gateway.dialects.openai_texts import Spot, forget_tokens, numbered, said_anywhere, said_in_choice
 from gateway.dialects.openai_usage import usage_of, wire_from
 from gateway.errors import UpstreamCut
@@ -55,6 +56,8 @@ def events_of(record: bytes) -> list[Event]:
     payload = sse.data(record)
     if not payload or payload.isspace():
         return [Opaque(Record(record))]
+    if (plain := plain_events(record, payload)) is not None:
+        return plain
     if payload.strip() == b"[DONE]":
         return [End(Record(record))]
     read = _read(payload)

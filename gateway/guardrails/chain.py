@@ -14,7 +14,7 @@ from gateway.hookspecs import Context
 
 LONG = 65_536  # characters from which texts are scanned in a thread
 _LONG_FOR_SLOW = 20
-_STEP = 1024
+_STEP = 4096
 _PATIENCE = 0.002
 _NO_HITS: tuple[Hit, ...] = ()
 Place = tuple[str, str]  # a text and its part

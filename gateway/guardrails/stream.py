@@ -38,13 +38,22 @@ class ReplyGuard:
 
     async def feed(self, event: Event) -> Iterable[Event]:
         """Take one event; return what may leave."""
-        if isinstance(event, Text):
-            await self._hear(event)
+        if type(event) is Text:
+            voice = self._voices.get((event.choice, event.part, event.tool)) or self._new_voice(event)
+            if self._said is not None:
+                self._texts.setdefault((event.choice, event.part, event.tool), []).append(event.text)
+            held = Held(event, voice)
+            self._queue.append(held)
+            voice.hear(held)
+            if voice.due():
+                await voice.judge()
+                if voice.hits:
+                    self._tell(voice, event.part)
         else:
             self._queue.append(Held(event))
-            if isinstance(event, Finish):
+            if type(event) is Finish:
                 await self._end([key for key in self._voices if key[0] == event.choice])
-            elif isinstance(event, End):
+            elif type(event) is End:
                 await self._end(list(self._voices))
         return self._leaving()
 
@@ -53,20 +62,10 @@ class ReplyGuard:
         await self._end(list(self._voices))
         return self._leaving()
 
-    async def _hear(self, event: Text) -> None:
+    def _new_voice(self, event: Text) -> Voice:
         key = (event.choice, event.part, event.tool)
-        voice = self._voices.get(key)
-        if voice is None:
-            voice = self._voices[key] = Voice(self._chain, Context("output", self._exchange, event.part))
-        if self._said is not None:
-            self._texts.setdefault(key, []).append(event.text)
-        held = Held(event, voice)
-        self._queue.append(held)
-        voice.hear(held)
-        if voice.due():
-            await voice.judge()
-            if voice.hits:
-                self._tell(voice, event.part)
+        voice = self._voices[key] = Voice(self._chain, Context("output", self._exchange, event.part))
+        return voice
 
     async def _end(self, keys: Sequence[_Key]) -> None:
         for key in keys:

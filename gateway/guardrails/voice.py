@@ -20,7 +20,7 @@ from gateway.hookspecs import Context, Redaction
 
 _FILL = "*"
 _TELLING = 3         # characters that tell JSON from a text that begins with a bracket
-_FIRST_LOOKS = 12    # at the beginning each chunk is looked at: first words should not wait
+_FIRST_LOOKS = 6    # at the beginning each chunk is looked at: first words should not wait
 _LONGEST_ESCAPE = 12  # two \uXXXX
 
 
