@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.accounting import Accounting
-from gateway.errors import GatewayError, InternalError, Unavailable, UpstreamCut, UpstreamError
+from gateway.errors import ContentBlocked, GatewayError, InternalError, Unavailable, UpstreamCut, UpstreamError
 from gateway.exchange import Exchange
 from gateway.filters import FilterChain, filter_reply
 from gateway.hookspecs import Filter, Reply, Tap
@@ -81,6 +81,7 @@ class StreamRelay:
         self._chain: FilterChain | None = None
         self._framing = exchange.dialect.framing
         self._tap: Tap
+        self._record = b""  # the last one that filters got
 
     async def comment(self) -> None:
         """Write a keep-alive comment; the first one commits status 200."""
@@ -106,6 +107,7 @@ class StreamRelay:
         else:
             self._tap = dialect.tap(request, whole=bool(filters), scrub=scrubbed)
         exchange.internal["tap"] = self._tap
+        stopped: ContentBlocked | None = None
         if filters:
             self._chain = FilterChain(filters, dialect.events, dialect.encode)
         try:
@@ -113,6 +115,7 @@ class StreamRelay:
             await self._pump(upstream, first)
             last = await self._clean_end()
         except GatewayError as error:
+            stopped = error if isinstance(error, ContentBlocked) else None
             last = self._in_stream_error(error)
         except asyncio.CancelledError:
             if not self._accounting.expired:
@@ -126,6 +129,8 @@ class StreamRelay:
         finally:
             upstream.close()
         await self._accounting.close(exchange)
+        if stopped is not None:
+            last = self._stopped(stopped) or last
         return await self._incoming.finish(last)
 
     async def _begin(self) -> None:
@@ -145,7 +150,9 @@ class StreamRelay:
             else:
                 out = tap.feed(data)
                 if self._chain is not None and out:
-                    out = b"".join([b"".join(await self._chain.feed(record)) for record in self._framing.split(out)])
+                    records = self._framing.split(out)
+                    self._record = records[-1]
+                    out = b"".join([b"".join(await self._chain.feed(record)) for record in records])
                 if out:
                     await incoming.write(out)
                 if tap.done:
@@ -180,6 +187,18 @@ class StreamRelay:
             await self._incoming.write(rest)
             rest = b""
         return rest + tap.last
+
+    def _stopped(self, error: ContentBlocked) -> bytes:
+        """A proper end of what a guardrail stopped, where the dialect has one; what it used is known by now."""
+        end = getattr(self._exchange.dialect, "stopped", None)
+        if end is None:
+            return b""
+        exchange = self._exchange
+        assert exchange.request is not None
+        usage = exchange.usage if exchange.request.include_usage else None
+        choices = sorted(exchange.internal.get("open_choices") or {0})
+        record: bytes = end(error, exchange.id, self._record, choices, usage)
+        return record
 
     def _upstream_error(self, code: str) -> None:
         self._exchange.outcome = "upstream_error"

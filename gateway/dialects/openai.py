@@ -114,6 +114,25 @@ class OpenAIDialect:
         """The same envelope as a record without an event name, which is what OpenAI's clients raise on."""
         return sse.write(self.error(error, request_id))
 
+    def stopped(
+        self, error: GatewayError, request_id: str, record: bytes, choices: Sequence[int], usage: Usage | None
+    ) -> bytes:
+        """The end of a stream that a guardrail stopped: `finish_reason: content_filter`, usage, and `[DONE]`.
+
+        `record` is the last that was read: ids and names are those of its stream.
+        """
+        chunk = read_lenient(sse.data(record) or b"")
+        known = chunk if type(chunk) is dict else {}
+        head = {name: known[name] for name in ("id", "object", "created", "model") if name in known}
+        said: dict[str, Any] = {"text": ""} if head.get("object") == "text_completion" else {"delta": {}}
+        end = [{"index": index, **said, "finish_reason": "content_filter"} for index in choices]
+        told = {"code": error.code, "message": error.message, "request_id": request_id, **error.details}
+        records = [{**head, "choices": end, "gateway": told}]
+        if usage is not None:
+            counts = {"prompt_tokens": usage.input, "completion_tokens": usage.output}
+            records.append({**head, "choices": [], "usage": {**counts, "total_tokens": usage.input + usage.output}})
+        return b"".join([*(sse.write(msgspec.json.encode(each)) for each in records), sse.DONE])
+
     def rate_headers(self, standings: Sequence[RateStanding]) -> dict[str, str]:
         """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`; resets as durations (`1s`, `6m0s`)."""
         headers = {}

@@ -13,6 +13,7 @@ import msgspec
 from gateway.hookspecs import Redaction
 
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})(?:\\u([dD][c-fC-F][0-9a-fA-F]{2}))?|(["\\/bfnrt]))')
+_LONGEST = 12  # a pair of surrogates
 _SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _IN_STRING = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 _BARE = re.compile(r"[-+.\w]+")
@@ -45,6 +46,13 @@ class JsonCursor:
         copy = JsonCursor()
         copy.in_string, copy.open_escape = self.in_string, self.open_escape
         return list(copy._stretches(text))
+
+    def before_open_word(self, text: str, limit: int) -> int:
+        """`limit`, or less where it would cut a number or word outside of strings, or one that may go on."""
+        for start, end, is_string in self.scalars(text):
+            if not is_string and start < limit and (limit < end or end == len(text)):
+                return start
+        return limit
 
     def _stretches(self, text: str) -> Iterable[tuple[int, int, bool]]:
         at = 0
@@ -90,6 +98,20 @@ def seen(raw: str) -> tuple[str, Sequence[int] | None]:
     return "".join(out), places
 
 
+def before_open_escape(raw: str, limit: int) -> int:
+    """`limit`, or less where it would cut an escape, or one that is not complete."""
+    last = raw.rfind("\\", max(0, limit - _LONGEST), limit)
+    if last < 0:
+        return limit
+    first = last
+    while first and raw[first - 1] == "\\":
+        first -= 1
+    if (last - first) % 2:  # an escaped backslash
+        return limit if last < limit else first
+    escape = _ESCAPE.match(raw, last)
+    return limit if escape is not None and escape.end() <= limit else first
+
+
 def fitted(raw: str, edits: Iterable[Redaction], cursor: JsonCursor) -> list[Redaction]:
     """The same edits, so that what is valid JSON stays it. `cursor` stands where `raw` begins."""
     scalars = cursor.scalars(raw)
@@ -101,17 +123,14 @@ def fitted(raw: str, edits: Iterable[Redaction], cursor: JsonCursor) -> list[Red
                 continue
             if out and start < out[-1].end:
                 continue  # a number that an edit before has replaced already
-            out.append(_in_scalar(raw, edit, start, end, is_string, text))
+            out.append(_in_scalar(edit, start, end, is_string, text))
             text = None  # what goes on in the next value has been said in this one
     return out
 
 
-def _in_scalar(raw: str, edit: Redaction, start: int, end: int, is_string: bool, text: str | None) -> Redaction:
-    inner = max(start, edit.start), min(end, edit.end)
+def _in_scalar(edit: Redaction, start: int, end: int, is_string: bool, text: str | None) -> Redaction:
     if is_string:
-        return Redaction(*inner, _escaped(text or ""))
-    if start == 0 and raw[:1].isdigit():  # its first digits may have left already: a number stays a number
-        return Redaction(*inner, "0" * (inner[1] - inner[0]))
+        return Redaction(max(start, edit.start), min(end, edit.end), _escaped(text or ""))
     return Redaction(start, end, f'"{_escaped(text or "")}"')
 
 

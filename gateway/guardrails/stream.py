@@ -34,6 +34,7 @@ class ReplyGuard:
         self._voices: dict[_Key, Voice] = {}
         self._texts: dict[_Key, list[str]] = {}
         # Where the records of different texts do not depend on one another, one may leave before another that waits.
+        self._open: set[int] = exchange.internal.setdefault("open_choices", set())
         self._loose = bool(getattr(exchange.dialect, "parts_are_independent", False))
 
     async def feed(self, event: Event) -> Iterable[Event]:
@@ -52,6 +53,7 @@ class ReplyGuard:
         else:
             self._queue.append(Held(event))
             if type(event) is Finish:
+                self._open.discard(event.choice)
                 await self._end([key for key in self._voices if key[0] == event.choice])
             elif type(event) is End:
                 await self._end(list(self._voices))
@@ -64,6 +66,8 @@ class ReplyGuard:
 
     def _new_voice(self, event: Text) -> Voice:
         key = (event.choice, event.part, event.tool)
+        if event.choice >= 0:
+            self._open.add(event.choice)
         voice = self._voices[key] = Voice(self._chain, Context("output", self._exchange, event.part))
         return voice
 

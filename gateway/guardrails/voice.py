@@ -15,13 +15,12 @@ from gateway.events import Event, Text
 from gateway.guardrails.chain import Chain
 from gateway.guardrails.check import Hit
 from gateway.guardrails.edits import edits_of, shifted
-from gateway.guardrails.jsontext import JsonCursor, fitted, looks_like_json, seen
+from gateway.guardrails.jsontext import JsonCursor, before_open_escape, fitted, looks_like_json, seen
 from gateway.hookspecs import Context, Redaction
 
 _FILL = "*"
 _TELLING = 3         # characters that tell JSON from a text that begins with a bracket
 _FIRST_LOOKS = 6    # at the beginning each chunk is looked at: first words should not wait
-_LONGEST_ESCAPE = 12  # two \uXXXX
 
 
 class Held:
@@ -99,10 +98,10 @@ class Voice:
                 self._in_doubt, self._not_before = True, self._length + max(1, self._chain.reach)
                 return
             self._in_doubt = False
-            limit = len(text) if ended else self._limit(hits, text)
+            limit = len(text) if ended else self._limit(hits, text, places)
             decided = [hit for hit in hits if hit.end <= limit or _is_of_all(hit)]
             self.hits += decided
-            self._settle(raw, text, places, decided, limit if ended else _before_escape(raw, places, limit))
+            self._settle(raw, text, places, decided, limit)
         self._free()
 
     async def _look(self, text: str) -> list[Hit]:
@@ -118,15 +117,22 @@ class Voice:
             return [*shifted(found, before), *await chain.judge(text, self._context)]
         return shifted([*found, *judged], before)
 
-    def _limit(self, hits: Sequence[Hit], text: str) -> int:
+    def _limit(self, hits: Sequence[Hit], text: str, places: Sequence[int] | None) -> int:
         """Up to where nothing can change any more, though the text goes on."""
         if any(_is_of_all(hit) and hit.action not in ("warn", "monitor", "failed") for hit in hits):
             return len(text)
-        limit = self._chain.settled(self._memory + text) - len(self._memory)
-        for hit in sorted(hits, key=lambda hit: -hit.end):
-            if hit.end > limit and not _is_of_all(hit) and hit.check.hold_back:
-                limit = min(limit, hit.start)
-        return max(0, limit)
+        limit = max(0, self._chain.settled(self._memory + text) - len(self._memory))
+        last_first = sorted(hits, key=lambda hit: -hit.end) if hits else ()
+        while True:
+            before = limit
+            for hit in last_first:
+                if hit.end > limit and not _is_of_all(hit) and hit.check.hold_back:
+                    limit = min(limit, hit.start)
+            if self._json is None:
+                return limit
+            limit = _limit_in_json(self._json, self._fresh, places, limit)
+            if limit == before:
+                return limit
 
     def _settle(
         self, raw: str, text: str, places: Sequence[int] | None, hits: Sequence[Hit], limit: int
@@ -215,15 +221,8 @@ def _refuses_all(hit: Hit) -> bool:
     return hit.whole and hit.action == "block" and hit.check.scan is None and hit.check.hold_back > 0
 
 
-def _before_escape(raw: str, places: Sequence[int] | None, limit: int) -> int:
-    """`limit`, or less where it would cut an escape that is not complete."""
-    if places is None:
-        return limit
-    end = places[limit]
-    last = raw.rfind("\\", max(0, end - _LONGEST_ESCAPE), end)
-    if last < 0:
-        return limit
-    first = last
-    while first and raw[first - 1] == "\\":
-        first -= 1
-    return min(limit, bisect_left(places, first))
+def _limit_in_json(cursor: JsonCursor, raw: str, places: Sequence[int] | None, limit: int) -> int:
+    """`limit`, or less where it would cut an escape that is not complete, or a number."""
+    end = cursor.before_open_word(raw, limit if places is None else places[limit])
+    end = before_open_escape(raw, end)
+    return min(limit, end if places is None else bisect_left(places, end))
