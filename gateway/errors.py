@@ -190,6 +190,14 @@ class InternalError(GatewayError):
     code = "internal_error"
 
 
+class SlowReader(GatewayError):
+    """The client took no byte of its answer for `write_timeout`: only recorded, nobody is there to read it."""
+
+    status = 499
+    type = "invalid_request_error"
+    code = "write_timeout"
+
+
 class UpstreamError(GatewayError):
     """A target failed. `retryable` is true when another target may be tried."""
 

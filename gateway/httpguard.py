@@ -64,7 +64,7 @@ class Connection(Turns):
 
     __slots__ = (
         "_awaited_body", "_body_bytes", "_body_since", "_eof", "_head_bytes", "_head_since", "_payload", "_refused",
-        "_retired", "_unsent", "_write_since", "broken", "keep_open", "peer",
+        "_retired", "_unsent", "_write_since", "broken", "keep_open", "peer", "too_slow",
     )
 
     def __init__(self, server: "HttpServer", library: web.Server, loop: asyncio.AbstractEventLoop) -> None:
@@ -87,6 +87,7 @@ class Connection(Turns):
         self._eof: asyncio.Future[None] | None = None
         self.broken = False                              # what comes now is not read as HTTP any more
         self.keep_open = True                            # after the running request
+        self.too_slow = False                            # it was cut, since the client took nothing of its answer
         self.peer = ""
 
     # What requests use.
@@ -277,6 +278,7 @@ class Connection(Turns):
         if unsent != self._unsent:
             self._unsent, self._write_since = unsent, now
         elif now - self._write_since > timeout:
+            self.too_slow = True
             self._server.count_refused("write_timeout")
             self.abort()
 

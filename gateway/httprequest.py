@@ -120,6 +120,11 @@ class Incoming:
         self._request_id = value
 
     @property
+    def too_slow(self) -> bool:
+        """Whether the client was cut because it took no byte of its answer for too long."""
+        return self._connection.too_slow
+
+    @property
     def safe_headers(self) -> Mapping[str, str]:
         """The headers without credentials, as a view."""
         return SafeHeaders(self.headers)

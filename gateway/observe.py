@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -29,11 +30,15 @@ Logger = Any  # as structlog types them: processors see any kind of logger, a fi
 Event = MutableMapping[str, Any]
 
 
-def set_up(config: Logging, stream: BinaryIO | None = None) -> None:
-    """Log to `stream` (standard error) from now on; calling it again changes level, format and stream."""
+def set_up(config: Logging, stream: BinaryIO | None = None, *, worker: int | None = None) -> None:
+    """Log to `stream` (standard error) from now on; calling it again changes level, format and stream.
+
+    `worker` is the number of this process among several; each of its lines then has it.
+    """
     level = int(getattr(logging, config.level.upper()))
+    head = _head if worker is None else partial(_of_worker, worker)
     structlog.configure(
-        processors=[_Limit(), _head, _traceback, _json if config.format == "json" else _text],
+        processors=[_Limit(), head, _traceback, _json if config.format == "json" else _text],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=_Lines(stream or sys.stderr.buffer),
         cache_logger_on_first_use=False,  # else a later set-up would not reach loggers that were used before
@@ -110,6 +115,10 @@ def _head(logger: Logger, method: str, event: Event) -> Event:
     level = {"exception": "error", "warn": "warning", "fatal": "critical"}.get(method, method)
     head = {"time": moment.isoformat(timespec="milliseconds"), "level": level, "logger": logger.name}
     return {**head, "event": event.pop("event", ""), **event}
+
+
+def _of_worker(worker: int, logger: Logger, method: str, event: Event) -> Event:
+    return _head(logger, method, {"event": event.pop("event", ""), "worker": worker, **event})
 
 
 def _traceback(logger: Logger, method: str, event: Event) -> Event:

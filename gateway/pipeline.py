@@ -19,6 +19,7 @@ from gateway.errors import (
     GatewayError,
     InternalError,
     NotCarried,
+    SlowReader,
     Unauthenticated,
     Unavailable,
     UpstreamCut,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 MAX_ERROR_BODY = 64 * 1024
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _KEPT_ON_ERROR = ("retry-after", "retry-after-ms", "x-should-retry")
+_OF_ATTEMPT = ("x-gateway-provider", "x-gateway-model", "x-gateway-attempts")
 _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 _log = structlog.get_logger("gateway.pipeline")
 
@@ -75,10 +77,12 @@ class Pipeline:
         except GatewayError as error:
             return await self._refuse(exchange, incoming, error)
         except asyncio.CancelledError:
-            exchange.outcome = "shutdown" if self._accounting.expired else "client_closed"
+            _left(exchange, incoming)
+            if self._accounting.expired:
+                exchange.outcome = "shutdown"
             raise
         except ConnectionError:
-            exchange.outcome = "client_closed"
+            _left(exchange, incoming)
             raise
         except Exception as error:
             self._accounting.defect(exchange, error)
@@ -123,6 +127,7 @@ class Pipeline:
                 await snapshot.plugins.before_attempt(exchange, target)
                 cross(exchange, target, wire, refuse=resolved.on_lossy == "refuse")
                 tries += 1
+                line.last_try = number == len(targets) or tries >= snapshot.config.max_attempts
                 return await self._attempt(snapshot, exchange, target, line)
             except GatewayError as error:
                 failure = error
@@ -194,11 +199,19 @@ class Pipeline:
         """The reply to a request that ends with an error: as HTTP, or in the stream if comments have begun one."""
         exchange.error = error
         exchange.outcome = self._accounting.outcome_of(error)
+        if exchange.request is not None and exchange.target is None:
+            exchange.model = self._gateway.snapshot.router.label(exchange.request.model)
         exchange.http_status = 200 if incoming.started else exchange.dialect.head(error)[0]
         await self._accounting.close(exchange)
         if incoming.started:
             return await incoming.finish(exchange.dialect.error_event(error, exchange.id))
         return _error_answer(exchange, incoming, error)
+
+
+def _left(exchange: Exchange, incoming: "Incoming") -> None:
+    exchange.outcome = "client_closed"
+    if incoming.too_slow:
+        exchange.error = SlowReader("The client took no byte of its answer for too long.")
 
 
 def _eligible(exchange: Exchange, targets: Iterable[Target]) -> list[tuple[Target, str]]:
@@ -239,6 +252,9 @@ def _is_stream(exchange: Exchange, content_type: str) -> bool:
 async def _keep_alive(exchange: Exchange, line: StreamRelay) -> None:
     """A comment before the reply's first byte. It may send the headers, whichever target will answer in the end."""
     _add_common(exchange)
+    if not line.last_try:
+        for name in _OF_ATTEMPT:
+            exchange.reply_headers.pop(name, None)
     await line.comment()
 
 

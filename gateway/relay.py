@@ -12,9 +12,11 @@ import msgspec
 
 from gateway.accounting import Accounting
 from gateway.errors import ContentBlocked, GatewayError, InternalError, Unavailable, UpstreamCut, UpstreamError
+from gateway.events import Usage
 from gateway.exchange import Exchange
 from gateway.filters import FilterChain, filter_reply
 from gateway.hookspecs import Filter, Reply, Tap
+from gateway.jsonbody import read_lenient
 from gateway.secrets import scrub
 from gateway.upstream import UpstreamReply
 
@@ -27,6 +29,10 @@ MAX_BODY = 64 * 1024 * 1024
 _END_GRACE = 0.25
 
 STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+# What a reply has, whichever endpoint it is of.
+_REPLIES = frozenset({"choices", "data", "content", "output", "candidates", "embeddings", "results"})
 
 
 async def whole(exchange: Exchange, upstream: UpstreamReply) -> Reply:
@@ -45,9 +51,23 @@ async def whole(exchange: Exchange, upstream: UpstreamReply) -> Reply:
     except (msgspec.DecodeError, UnicodeDecodeError):
         kind = content_type.partition(";")[0][:64]
         raise UpstreamCut(f"The upstream answered with {kind or 'something'} that is not valid JSON.") from None
+    if usage is None and body.rfind(b'"error"') >= 0 and (code := _only_error(body)):
+        exchange.outcome = "upstream_error"
+        exchange.error = UpstreamError("The upstream answered with an error, as if it were a reply.", code=code)
+        body, usage = _scrubbed(exchange, body), Usage()
     if usage is None:
         exchange.internal["said"] = sum(map(len, _said(exchange, body)))
     return Reply(status=upstream.status, body=body, content_type=content_type, usage=usage)
+
+
+def _only_error(body: bytes) -> str:
+    """The code of an error that stands where a reply belongs, under status 200; empty if it is a reply."""
+    tree = read_lenient(body)
+    if type(tree) is not dict or not tree.get("error") or not _REPLIES.isdisjoint(tree):
+        return ""
+    error = tree["error"]
+    code = (error.get("code") or error.get("type")) if type(error) is dict else None
+    return str(code or "error")[:64]
 
 
 def _said(exchange: Exchange, body: bytes) -> list[str]:
@@ -78,6 +98,7 @@ class StreamRelay:
         self._accounting = accounting
         self._settings = settings
         self._quiet = settings.keepalive_after
+        self.last_try = True                # no other target can follow the one that is asked
         self._chain: FilterChain | None = None
         self._framing = exchange.dialect.framing
         self._tap: Tap

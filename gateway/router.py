@@ -99,6 +99,11 @@ class Router:
             raise self._switched_off(name, [_cut(target)[0] for target in found.entry.targets] if found.entry else [])
         return found
 
+    def label(self, name: str) -> str:
+        """What metrics call `name`: the configured name that it leads to, `other` for what a client made up."""
+        found = self._exact.get(name) or self._known.get(name) or self._remember(name)
+        return "other" if found is None else found.name
+
     def listed(self, caller: Caller) -> Iterator[Listed]:
         """What this caller may use, without duplicates."""
         return (line for line in self._lines if _allowed(caller, line.name, line.canonical))

@@ -154,6 +154,7 @@ class _Worker:
         self.ready = False
         self.failure: str | None = None
         self.number_of_source = 0
+        self._number = 0                     # of its slot
         self._answers: dict[int, asyncio.Future[str | None]] = {}
 
     @classmethod
@@ -176,6 +177,7 @@ class _Worker:
     async def serve(self, start: Start, became_ready: Callable[["_Worker"], Awaitable[None]]) -> str:
         """Start it, listen to it until it is gone; returns how it ended, in words."""
         self.number_of_source = start.config.number
+        self._number = start.slot
         await self.channel.send(start)
         too_late = asyncio.get_running_loop().call_later(_START, self._too_late)
         try:
@@ -228,7 +230,7 @@ class _Worker:
         try:
             await asyncio.wait_for(self.process.wait(), patience)
         except TimeoutError:
-            _log.error("worker does not end, killing it", pid=self.process.pid, seconds=patience)
+            _log.error("worker does not end, killing it", worker=self._number, pid=self.process.pid, seconds=patience)
             self.kill()
             await self.process.wait()
 
@@ -237,11 +239,13 @@ class _Worker:
         if answer is not None and not answer.done():
             answer.set_result(message.error)
         elif message.error is not None:
-            _log.error("worker kept an older configuration", pid=self.process.pid, reason=message.error)
+            _log.error(
+                "worker kept an older configuration", worker=self._number, pid=self.process.pid, reason=message.error
+            )
         self.number_of_source = message.number
 
     def _too_late(self) -> None:
-        _log.error("worker is not ready in time, killing it", pid=self.process.pid, seconds=_START)
+        _log.error("worker is not ready in time, killing it", worker=self._number, pid=self.process.pid, seconds=_START)
         self.kill()
 
 

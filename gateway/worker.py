@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
         config = configfile.parse(start.config.source, start.config.origin, os.environ)
     except ConfigError as error:
         return asyncio.run(_fail(control, str(error)))
-    observe.set_up(config.logging)
+    observe.set_up(config.logging, worker=start.slot)
     with asyncio.Runner(loop_factory=loop_factory(config)) as runner:
         return runner.run(_Worker(start, config, listener).run(control))
 
@@ -119,7 +119,7 @@ class _Worker:
             try:
                 config = configfile.parse(source.source, source.origin, os.environ)
                 await process.reload(config)
-                observe.set_up(config.logging)
+                observe.set_up(config.logging, worker=self._start.slot)
             except Exception as error:
                 _log.exception("reload failed: the old configuration stays")
                 await channel.send(Reloaded(source.number, _text(error)))

@@ -53,6 +53,15 @@ def test_json_lines_begin_with_time_level_logger_and_message(lines):
     assert line["time"].endswith("+00:00")
 
 
+def test_the_lines_of_one_of_several_workers_have_its_number(restored):
+    stream = io.BytesIO()
+    observe.set_up(Logging(format="json"), stream, worker=3)
+    log().warning("it happened", count=1)
+    line = msgspec.json.decode(stream.getvalue())
+    assert list(line) == ["time", "level", "logger", "event", "worker", "count"]
+    assert line["worker"] == 3
+
+
 def test_text_lines_are_for_people(lines):
     read = lines(format="text")
     log().info("it happened", count=3, text="two words")

@@ -302,3 +302,46 @@ async def test_a_target_is_tried_once_however_often_it_is_named(tmp_path):
             async with gw.post(json=chat()) as reply:
                 assert reply.status == 500
             assert len(bad.requests) == 1
+
+
+async def test_an_error_under_status_200_is_counted_as_one(gw, upstream):
+    """Some upstreams answer so; the client gets it without credentials, and nothing is billed."""
+    upstream.script(b'{"error":{"message":"no upstream-credential-000 today","code":"quota"}}')
+    async with gw.post(json=chat()) as reply:
+        assert reply.status == 200
+        assert await reply.read() == b'{"error":{"message":"no *** today","code":"quota"}}'
+    (row,) = await gw.rows(1)
+    assert (row.outcome, row.error, row.cost, row.output) == ("upstream_error", "quota", 0, 0)
+    assert row.attempts[0].outcome == "upstream_error"
+
+
+async def test_a_reply_that_has_an_empty_error_beside_it_is_a_reply(gw, upstream):
+    said = REPLY.replace(b'"usage"', b'"error":{"code":0},"no_usage"')
+    upstream.script(said)
+    async with gw.post(json=chat()) as reply:
+        assert await reply.read() == said
+    (row,) = await gw.rows(1)
+    assert row.outcome == "ok"
+
+
+async def test_a_key_in_place_of_a_model_is_not_stored(gw):
+    async with gw.post(json=chat("sk-abcdefghijklmnopqrstuvwx")) as reply:
+        assert reply.status == 404
+    (row,) = await gw.rows(1)
+    assert row.model == "***"
+
+
+async def test_a_request_that_a_limit_refuses_is_counted_under_its_model(tmp_path, upstream):
+    """And what a client made up is `other`: labels stay bounded."""
+    plugins = [{"use": "auth.api_keys"}, {"use": "limiter.requests", "with": {"per_key": 1}}, {"use": "sink.prometheus"}]
+    models = [{"name": "m", "targets": ["up/real-model"], "aliases": ["nick"]}]
+    async with running(tmp_path, providers=[provider(upstream)], models=models, plugins=plugins) as gw:
+        upstream.script(REPLY)
+        for model in ("m", "nick", "made-up"):
+            async with gw.post(json=chat(model)) as reply:
+                assert reply.status == (200 if model == "m" else 429)
+        async with gw.client.get(gw.root + "/metrics") as metrics:
+            page = await metrics.text()
+    line = 'ai_gateway_requests_total{endpoint="chat.completions",model="%s",provider="none",status="429"} 1.0'
+    assert line % "m" in page
+    assert line % "other" in page

@@ -167,8 +167,9 @@ def common(raw: bytes, body: dict[str, Any], *, caps: tuple[str, ...] = ()) -> R
     stream = body.get("stream") is True
     options = body.get("stream_options")
     most: int | None = None
+    least = 0 if body.get("echo") is True else 1  # to some servers 0 means no bound at all
     for name in caps:
-        if name in body and (cap := _at_least(body, name, 0)) is not None:
+        if name in body and (cap := _at_least(body, name, least)) is not None:
             most = cap if most is None else max(most, cap)
     choices = (_at_least(body, "n", 1) or 1) if "n" in body else 1
     if choices > _MOST_CHOICES:

@@ -17,6 +17,7 @@ IMAGE_TOKENS: Final = 1000
 _WEIGHT: Final = 0.1
 _MODELS: Final = 1024
 _LEAST_BYTES: Final = 64
+_SURE_BYTES: Final = 1000
 _LEAST_RATIO: Final = 0.04
 _MOST_RATIO: Final = 2.0
 _MEDIA_TOKENS_PER_BYTE: Final = 1 / 64
@@ -49,13 +50,15 @@ class Estimator:
         if media or size < _LEAST_BYTES or not _LEAST_RATIO <= usage.input / size <= _MOST_RATIO:
             return
         for model in {request.model, exchange.model}:
-            self._take(model, usage.input / size)
+            self._take(model, usage.input / size, min(1.0, size / _SURE_BYTES))
 
-    def _take(self, model: str, seen: float) -> None:
+    def _take(self, model: str, seen: float, trust: float) -> None:
+        """A short prompt says little: most of its tokens may be the provider's own frame around it."""
         old = self._ratios.pop(model, None)
         if old is None and len(self._ratios) >= _MODELS:
             del self._ratios[next(iter(self._ratios))]  # the one that learned longest ago
-        self._ratios[model] = seen if old is None else old + _WEIGHT * (seen - old)
+        before, weight = (FIRST_RATIO, 1.0) if old is None else (old, _WEIGHT)
+        self._ratios[model] = before + weight * trust * (seen - before)
 
     def input_tokens(self, exchange: Exchange) -> int:
         """About how many tokens the request has."""

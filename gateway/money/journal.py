@@ -29,7 +29,7 @@ from gateway.events import Usage
 from gateway.exchange import Exchange
 from gateway.money.cost import cost_nano
 from gateway.money.estimate import input_tokens
-from gateway.money.ledger import LedgerRow
+from gateway.money.ledger import LedgerRow, asked_model
 
 SUFFIX: Final = ".journal"
 HEAD: Final = Struct("<II")  # length of the payload, CRC-32 of the payload
@@ -374,7 +374,7 @@ def _opened(exchange: Exchange) -> Opened:
     price, tokens = target.price, input_tokens(exchange)
     return Opened(  # by position and from fields as they are: this is the hot path, `row()` takes three times as long
         exchange.id, exchange.started_ms, caller.tenant, caller.key, caller.key_name, caller.owner,
-        caller.environment, exchange.endpoint, request.model[:256], target.provider.name, target.model,
+        caller.environment, exchange.endpoint, asked_model(exchange)[:256], target.provider.name, target.model,
         request.stream, tokens, exchange.cost + (cost_nano(price, Usage(tokens)) if price else 0),
         price.version if price else "", price is None and not target.free,
     )

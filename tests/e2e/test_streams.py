@@ -216,6 +216,15 @@ async def test_a_stream_that_fails_before_its_first_byte_falls_through_to_the_ne
     assert (row.provider, row.outcome, row.output) == ("second", "ok", 3)
 
 
+async def test_headers_that_leave_before_it_is_known_who_answers_do_not_name_anyone(lines):
+    """A comment sends them while a next target may still have to answer; where none can, they are complete."""
+    lines.second.script(HELLO + STOP + DONE, content_type=SSE)
+    for model, named in (("two", False), ("m", True)):
+        reply, _ = await lines.read(chat(model, stream=True, demo={"hang": "before_first"}))
+        assert ("x-gateway-model" in reply.headers, "x-gateway-attempts" in reply.headers) == (named, named)
+        assert reply.headers["x-request-id"]
+
+
 async def test_a_stream_that_fails_after_its_first_byte_stays_with_its_target(lines):
     lines.second.requests.clear()
     lines.first.script(HELLO, content_type=SSE, ending="cut")
@@ -279,7 +288,7 @@ async def test_a_client_that_leaves_closes_the_upstream_within_a_second(lines, p
             await asyncio.sleep(0.01)
     assert time.monotonic() - left < 1
     (row,) = rows
-    assert row.outcome == "client_closed"
+    assert (row.outcome, row.error) == ("client_closed", None)
     assert row.estimated == (not options)  # the upstream had the request
     assert (row.output > 0) == bool(awaited)
 
@@ -297,7 +306,7 @@ async def test_a_client_that_does_not_read_slows_the_upstream_and_is_let_go(line
             while lines.first.open:
                 await asyncio.sleep(0.02)
         (row,) = await lines.view.rows_of(key)
-    assert row.outcome == "client_closed"
+    assert (row.outcome, row.error) == ("client_closed", "write_timeout")
     assert row.output > 0
 
 

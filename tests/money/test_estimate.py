@@ -55,6 +55,13 @@ def test_one_odd_report_moves_the_ratio_a_little():
     assert 0.25 < estimator.ratio("small") < 0.35
 
 
+def test_a_short_prompt_teaches_little():
+    """Most of its tokens are the provider's own frame: the next long prompt would be estimated far too high."""
+    estimator = Estimator()
+    estimator.learn(finished(b"x" * 70, 70, estimator))
+    assert FIRST_RATIO < estimator.ratio("small") < 1.3 * FIRST_RATIO
+
+
 @pytest.mark.parametrize(
     ("raw", "tokens", "fields"),
     [

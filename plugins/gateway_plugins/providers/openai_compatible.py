@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway import Exchange, HttpRequest, Peer, Secret, Target, Timeouts
+from gateway.addresses import forbidden, is_literal
 from gateway.jsonbody import outgoing
 
 PATHS = {"chat.completions": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
@@ -69,6 +70,8 @@ class OpenAICompatible:
             raise ValueError("base_url must hold no credential; use api_key")
         if _URL.fullmatch(config.base_url) is None or parts.port == 0:
             raise ValueError("base_url has a character or a port that a URL cannot have")
+        if is_literal(parts.hostname) and (reason := forbidden(parts.hostname, allow_private=True)) is not None:
+            raise ValueError(f"base_url has an address that is never connected to ({reason})")
         if config.api_key and not _printable(config.api_key.reveal()):
             raise ValueError("api_key must be printable ASCII, without line breaks")
         self.config = config

@@ -36,6 +36,12 @@ def test_each_endpoint_has_its_address(endpoint, url, base):
     assert plugin.encode(exchange(endpoint=endpoint), Target(plugin, "m")).url == url
 
 
+@pytest.mark.parametrize("host", ["169.254.169.254", "[fd00:ec2::254]", "169.254.1.1", "0.0.0.0"])
+def test_an_address_that_is_never_connected_to_is_refused_at_once(host):
+    with pytest.raises(ValueError, match="never connected to"):
+        made(base_url=f"http://{host}/v1")
+
+
 def test_the_credential_is_a_bearer_token_and_known_as_secret():
     """So are headers that look like one: they are scrubbed from what clients see."""
     plugin = made(api_key=Secret("sk-1"), headers={"X-Api-Key": "other", "X-Team": "platform", "X-Token": ""})
