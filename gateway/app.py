@@ -121,21 +121,23 @@ class App:
 
         return call
 
-    async def _caller(self, incoming: "Incoming") -> Caller:
-        return await self._pipeline.authenticate(self._gateway.snapshot, incoming.headers)
+    async def _caller(self, incoming: "Incoming", scope: str) -> Caller:
+        caller = await self._pipeline.authenticate(self._gateway.snapshot, incoming.headers)
+        caller.need(scope)
+        return caller
 
     async def _models(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
-        caller = await self._caller(incoming)
+        caller = await self._caller(incoming, "models")
         shape = anthropic_list if "anthropic-version" in incoming.headers else model_list
         return _json(incoming, 200, shape(self._gateway.snapshot.router, caller))
 
     async def _model(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":
-        caller = await self._caller(incoming)
+        caller = await self._caller(incoming, "models")
         shape = anthropic_model if "anthropic-version" in incoming.headers else one_model
         return _json(incoming, 200, shape(self._gateway.snapshot.router, caller, params["id"]))
 
     async def _explain(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
-        caller = await self._caller(incoming)
+        caller = await self._caller(incoming, "explain")
         incoming.check_json()
         raw = await incoming.body(self._gateway.snapshot.config.server.max_body_bytes)
         told = await explain.explain(self._gateway, caller, raw, read_object(raw), self._accounting.estimator)

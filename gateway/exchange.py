@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from gateway.errors import GatewayError
+from gateway.errors import Forbidden, GatewayError
 from gateway.events import Usage
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Outcome = Literal[
 
 
 class Level(msgspec.Struct, frozen=True):
-    """Limits at one level of a caller, outermost first: the tenant, then (later) team and user, then the key.
+    """Limits at one level of a caller, outermost first: the tenant, the team, the user, the key.
 
     `None` means not limited at this level. Costs are integer nano-dollars, rates are per minute.
     `models` are the names or wildcards allowed; `None` is all. Of `guardrail_policy`, the innermost level's holds.
@@ -43,7 +43,12 @@ class Level(msgspec.Struct, frozen=True):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who is calling, as an `auth` plugin found: ids, and the limits of each level. Never the credential."""
+    """Who is calling, as an `auth` plugin found: ids, and the limits of each level. Never the credential.
+
+    `owner` is the user or service account that the key belongs to. `scopes` are the groups of routes that it may use
+    (`None`: all), `providers` the names of those that may serve it (`None`: all), `logging` what is kept of its
+    requests beside the ledger.
+    """
 
     tenant: str
     key: str
@@ -51,6 +56,15 @@ class Caller(msgspec.Struct, frozen=True):
     owner: str = ""
     environment: str = ""
     levels: tuple[Level, ...] = ()
+    team: str = ""
+    scopes: tuple[str, ...] | None = None
+    providers: tuple[str, ...] | None = None
+    logging: Literal["off", "metadata", "content"] = "off"
+
+    def need(self, scope: str) -> None:
+        """Raise `Forbidden` if this credential was made for other things only."""
+        if self.scopes is not None and scope not in self.scopes:
+            raise Forbidden(f"This API key may not be used for `{scope}`: it was made for {', '.join(self.scopes)}.")
 
 
 class Request(msgspec.Struct, frozen=True):

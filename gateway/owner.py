@@ -22,6 +22,7 @@ from gateway.config import Config
 from gateway.errors import Unavailable
 from gateway.exchange import Level
 from gateway.metrics import MAX_TENANTS, Metrics
+from gateway.money import ledger
 from gateway.money.budgets import budget_keys, budgets, periods
 from gateway.money.drain import Drain
 from gateway.money.ledger import LedgerRow
@@ -188,7 +189,7 @@ class _Charging:
         if fresh == len(rows):  # else it is a repetition
             for row in rows:
                 if row.outcome == "killed" and row.cost:
-                    levels = (Level("tenant", row.tenant), Level("key", row.key))
+                    levels = [Level(kind, name) for kind, name in ledger.levels(row)]
                     await self._state.charge([budget.charge(row.cost) for budget in budgets(levels, row.ts_ms)])
         return fresh
 

@@ -43,6 +43,7 @@ MAX_ERROR_BODY = 64 * 1024
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _KEPT_ON_ERROR = ("retry-after", "retry-after-ms", "x-should-retry")
 _OF_ATTEMPT = ("x-gateway-provider", "x-gateway-model", "x-gateway-attempts")
+_SCOPES: Mapping[str, str] = MappingProxyType({"embeddings": "embeddings", "completions": "completions"})
 _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 _log = structlog.get_logger("gateway.pipeline")
 
@@ -101,6 +102,8 @@ class Pipeline:
     async def _receive(self, exchange: Exchange, incoming: "Incoming", params: Mapping[str, str]) -> None:
         if self._gateway.draining:
             raise Unavailable("The gateway is shutting down.", code="shutting_down", retry_after=1)
+        if exchange.caller is not None and exchange.caller.scopes is not None:
+            exchange.caller.need(_SCOPES.get(exchange.endpoint, "chat"))
         incoming.check_json()
         raw = await incoming.body(self._gateway.snapshot.config.server.max_body_bytes)
         exchange.request = exchange.dialect.decode(raw, read_object(raw), params)

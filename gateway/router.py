@@ -48,6 +48,7 @@ class Listed(msgspec.Struct, frozen=True, eq=False):
     target: Target
     entry: ModelEntry | None = None
     canonical: str = ""
+    providers: tuple[str, ...] = ()
 
 
 class _Pattern(msgspec.Struct, frozen=True, eq=False):
@@ -97,6 +98,8 @@ class Router:
             )
         if not found.targets:
             raise self._switched_off(name, [_cut(target)[0] for target in found.entry.targets] if found.entry else [])
+        if caller.providers is not None:
+            return msgspec.structs.replace(found, targets=_permitted(found.targets, caller.providers))
         return found
 
     def label(self, name: str) -> str:
@@ -106,7 +109,11 @@ class Router:
 
     def listed(self, caller: Caller) -> Iterator[Listed]:
         """What this caller may use, without duplicates."""
-        return (line for line in self._lines if _allowed(caller, line.name, line.canonical))
+        return (
+            line for line in self._lines
+            if _allowed(caller, line.name, line.canonical)
+            and (caller.providers is None or any(name in caller.providers for name in line.providers))
+        )
 
     @cached_property
     def _lines(self) -> Sequence[Listed]:
@@ -115,7 +122,8 @@ class Router:
         for name in self._names():
             found = None if name in lines else self._exact.get(name) or self._find(name)
             if found is not None and found.targets:
-                lines[name] = Listed(name, found.targets[0], found.entry, found.canonical)
+                providers = tuple(target.provider.name for target in found.targets)
+                lines[name] = Listed(name, found.targets[0], found.entry, found.canonical, providers)
         return tuple(lines.values())
 
     def _names(self) -> Iterator[str]:
@@ -238,6 +246,17 @@ def _first(sources: Sequence[object], *names: str) -> int | None:
     """The first number that one of the sources gives under one of the names."""
     found = (getattr(source, name, None) for source in sources for name in names)
     return next((number for number in found if number), None)
+
+
+def _permitted(targets: Sequence[Target], providers: Sequence[str]) -> tuple[Target, ...]:
+    """Those of a provider that this caller's tenant may use. Raises `Forbidden` where there are none."""
+    found = tuple(target for target in targets if target.provider.name in providers)
+    if not found:
+        raise Forbidden(
+            "The organisation of this key may not use a provider of this model. GET /models lists what it may use.",
+            code="provider_not_allowed", param="model",
+        )
+    return found
 
 
 def _allowed(caller: Caller, name: str, canonical: str) -> bool:

@@ -10,7 +10,7 @@ from gateway.accounts.allowed import check_fields
 from gateway.accounts.book import Book, difference, told, with_limits
 from gateway.accounts.principal import Origin, Principal
 from gateway.accounts.records import Key, Limits, ServiceAccount, User
-from gateway.accounts.roles import above
+from gateway.accounts.roles import above, reach
 from gateway.clock import now_ms
 from gateway.errors import Conflict, Forbidden, InvalidFields, NotFound
 from gateway.store import Page
@@ -94,8 +94,8 @@ class ApiKeys:
         await self._check_owner(who, user, account)
         owner = user or account
         assert owner is not None
-        if owner.role == "viewer":
-            raise Forbidden("Viewers have no API keys.", code="role_not_allowed")
+        if reach(owner.role, "gateway:use") is None:
+            raise Forbidden(f"Somebody with the role {owner.role} has no API keys.", code="role_not_allowed")
         key, text, digest = self._made(
             who, new, tenant=owner.tenant, owner=user.id if user else None,
             service_account=account.id if account else None, team=account.team if account else None,

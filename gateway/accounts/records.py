@@ -7,12 +7,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from gateway.accounts.roles import Role
+from gateway.accounts.roles import Role, reach
 
 Status = Literal["active", "inactive", "suspended", "pending", "deleted"]
 Logging = Literal["off", "metadata", "content"]
 Severity = Literal["info", "warning", "error", "critical"]
-KeyState = Literal["active", "revoked", "expired", "disabled", "tenant disabled", "owner not active"]
+KeyState = Literal[
+    "active", "revoked", "expired", "disabled", "tenant disabled", "owner not active", "owner without right"
+]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,4 +238,7 @@ def state(key: KeyRecord, now_ms: int) -> KeyState:
         return "owner not active"
     if key.service_account is not None and not key.service_account.active:
         return "owner not active"
+    owner = key.owner or key.service_account
+    if owner is not None and reach(owner.role, "gateway:use") is None:
+        return "owner without right"
     return "active"

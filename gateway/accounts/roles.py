@@ -33,6 +33,7 @@ def _row(**reaches: Reach) -> Mapping[Role, Reach]:
 
 
 MATRIX: Final[Mapping[str, Mapping[Role, Reach]]] = MappingProxyType({
+    "gateway:use": _row(owner="own", admin="own", team_admin="own", member="own"),
     "self:read": _ALL,
     "self:write": _ALL,
     "features:read": _ALL,

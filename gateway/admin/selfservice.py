@@ -85,6 +85,7 @@ class MyKey(msgspec.Struct, frozen=True, kw_only=True):
 
 async def my_usage(gateway: Gateway, ask: Ask[UsageQuery, Any]) -> MyUsage:
     """What this key used. Of no other key: there is no parameter for one."""
+    ask.caller.need("usage")
     now, key = now_ms(), ask.caller.key
     start = (now // _DAY_MS - ask.query.days + 1) * _DAY_MS
     by_model = await gateway.store.usage_summary(start, now + 1, "model", key=key)
@@ -94,6 +95,7 @@ async def my_usage(gateway: Gateway, ask: Ask[UsageQuery, Any]) -> MyUsage:
 
 async def my_limits(gateway: Gateway, ask: Ask[NoQuery, Any]) -> MyLimits:
     """How every limit stands, taking nothing of it."""
+    ask.caller.need("usage")
     now = now_ms()
     told = await gateway.snapshot.plugins.explain(*_nothing(gateway, ask.caller, now))
     costs = [await _cost(gateway, budget, now) for budget in budgets(ask.caller.levels, now)]

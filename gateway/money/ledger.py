@@ -72,6 +72,7 @@ class LedgerRow(msgspec.Struct, frozen=True, array_like=True):
     overhead_us: int = 0
     error: str | None = None
     attempts: tuple[AttemptRow, ...] = ()
+    team: str = ""
 
 
 COLUMNS: Final = tuple(name for name in LedgerRow.__struct_fields__ if name != "attempts")
@@ -92,6 +93,7 @@ def row(exchange: Exchange) -> LedgerRow:
         price.version if price else "", target is not None and price is None and bool(attempts) and not target.free,
         None if exchange.first_byte is None else _micro(exchange.first_byte - started), _micro(finished - started),
         _micro(exchange.overhead), (error.code or error.type) if error else None, tuple(map(_attempt, attempts)),
+        caller.team,
     )
 
 
@@ -99,6 +101,12 @@ def asked_model(exchange: Exchange) -> str:
     """The model's name as the client wrote it, without what looks like a key: it may have been put there by mistake."""
     name = exchange.request.model if exchange.request is not None else ""
     return name if name == exchange.model else scrub(name.encode("utf-8", "replace")).decode()
+
+
+def levels(row: LedgerRow) -> list[tuple[str, str]]:
+    """Whose money it was, by kind and id, outermost first: tenant, team and user where there are any, key."""
+    spenders = [("tenant", row.tenant), ("team", row.team), ("user", row.owner), ("key", row.key)]
+    return [spender for spender in spenders if spender[1] or spender[0] in ("tenant", "key")]
 
 
 def day(ts_ms: int) -> str:

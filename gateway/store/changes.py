@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - what is put into a statement is constant text of ours; every value is a parameter.
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -20,6 +20,11 @@ _ADD_DAILY: Final = (
     "INSERT INTO usage_daily (key_id, tenant_id, day, requests, tokens, cost) VALUES ($1, $2, $3, $4, $5, $6) "
     "ON CONFLICT (day, key_id, tenant_id) DO UPDATE SET requests = usage_daily.requests + excluded.requests, "
     "tokens = usage_daily.tokens + excluded.tokens, cost = usage_daily.cost + excluded.cost"
+)
+_ADD_SPENDERS: Final = (
+    "INSERT INTO usage_spenders (kind, id, day, requests, tokens, cost) VALUES ($1, $2, $3, $4, $5, $6) "
+    "ON CONFLICT (day, kind, id) DO UPDATE SET requests = usage_spenders.requests + excluded.requests, "
+    "tokens = usage_spenders.tokens + excluded.tokens, cost = usage_spenders.cost + excluded.cost"
 )
 _SET_POSITION: Final = (
     "INSERT INTO journal_positions (journal, position) VALUES ($1, $2) "
@@ -120,7 +125,8 @@ class Changes:
             await tx.insert("exchanges", ledger.COLUMNS, [ledger.exchange_values(row) for row in fresh])
             attempts = [values for row in fresh for values in ledger.attempt_values(row)]
             await tx.insert("attempts", ("exchange_id", "n", *ledger.ATTEMPT_COLUMNS), attempts)
-            await tx.many(_ADD_DAILY, _daily(fresh))
+            await tx.many(_ADD_DAILY, _sums(fresh, lambda row: [(row.key, row.tenant)]))
+            await tx.many(_ADD_SPENDERS, _sums(fresh, lambda row: ledger.levels(row)[1:-1]))
             await tx.rows(_SET_POSITION, journal, position)
             return len(fresh)
 
@@ -194,10 +200,12 @@ async def _fresh(tx: Transaction, rows: Sequence[LedgerRow]) -> list[LedgerRow]:
     return [*reversed(unique.values())]
 
 
-def _daily(rows: Sequence[LedgerRow]) -> list[Row]:
+def _sums(rows: Sequence[LedgerRow], names: Callable[[LedgerRow], Sequence[tuple[str, str]]]) -> list[Row]:
+    """Requests, tokens and cost by name and day."""
     sums: dict[tuple[str, str, str], tuple[int, int, int]] = {}
     for row in rows:
-        name = (row.key, row.tenant, ledger.day(row.ts_ms))
-        requests, tokens, cost = sums.get(name, (0, 0, 0))
-        sums[name] = (requests + 1, tokens + row.input + row.output, cost + row.cost)
+        for name in names(row):
+            dated = (*name, ledger.day(row.ts_ms))
+            requests, tokens, cost = sums.get(dated, (0, 0, 0))
+            sums[dated] = (requests + 1, tokens + row.input + row.output, cost + row.cost)
     return [(*name, *values) for name, values in sums.items()]

@@ -30,7 +30,10 @@ def _of(table: str, columns: Sequence[str]) -> str:
 SELECT_KEY: Final = (
     f"SELECT {_of('k', _KEY)}, {_of('t', _TENANTS.columns)}, {_of('u', _USERS.columns)}, {_of('m', _TEAMS.columns)}, "
     f"{_of('s', _SERVICES.columns)} FROM api_keys k JOIN tenants t ON t.id = k.tenant_id "
-    "LEFT JOIN users u ON u.id = k.owner_id LEFT JOIN teams m ON m.id = k.team_id "
+    "LEFT JOIN users u ON u.id = k.owner_id LEFT JOIN teams m ON m.id = "
+    # A key counts to the team that it was made for, else to the one that its owner joined first.
+    "COALESCE(k.team_id, (SELECT j.team_id FROM team_members j WHERE j.user_id = k.owner_id "
+    "ORDER BY j.created, j.team_id LIMIT 1)) "
     "LEFT JOIN service_accounts s ON s.id = k.service_account_id"
 )
 SELECT_TENANT: Final = f"SELECT {_of('t', _TENANTS.columns)} FROM tenants t"
@@ -166,7 +169,12 @@ class Queries(AccountRecords):
                 day, f"{month}-01", f"{month}-31",
             )  # fmt: skip
             sums |= {(kind, row[0]): Spent(row[1], row[2]) for row in rows}
-        return sums
+        rows = await self._reports.rows(
+            "SELECT kind, id, CAST(SUM(CASE WHEN day = $1 THEN cost ELSE 0 END) AS BIGINT), CAST(SUM(cost) AS BIGINT) "
+            "FROM usage_spenders WHERE day BETWEEN $2 AND $3 GROUP BY kind, id",
+            day, f"{month}-01", f"{month}-31",
+        )  # fmt: skip
+        return sums | {(row[0], row[1]): Spent(row[2], row[3]) for row in rows}
 
     async def ping(self) -> None:
         """See `Store.ping`."""

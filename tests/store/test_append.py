@@ -154,6 +154,19 @@ async def test_budget_sums_are_of_the_day_and_its_month(store):
     }  # fmt: skip
 
 
+async def test_budget_sums_are_of_teams_and_users_too_each_row_once(store):
+    rows = [row(1, owner="u1", team="t1"), row(2, owner="u1", key="k2"), row(3, owner="u2", team="t1"), row(4)]
+    await store.append("w0", 1, rows)
+    await store.append("w0", 2, rows)
+    sums = await store.budget_sums("2024-10-04", "2024-10")
+    assert {name: spent.monthly for name, spent in sums.items()} == {
+        ("tenant", "acme"): 28, ("team", "t1"): 14, ("user", "u1"): 14, ("user", "u2"): 7, ("key", "k1"): 21,
+        ("key", "k2"): 7,
+    }  # fmt: skip
+    page = await store.usage_rows(0, 1 << 60)
+    assert [one.team for one in page.items] == ["t1", "", "t1", ""]
+
+
 async def test_the_largest_sums_stay_exact(store):
     big = 1 << 53
     await store.append("w0", 1, [row(n, cost=big, input=big, output=0) for n in range(500)])

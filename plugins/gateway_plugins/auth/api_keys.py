@@ -11,7 +11,7 @@ import asyncio
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -37,6 +37,7 @@ _REASONS: Final[Mapping[KeyState, str]] = {
     "disabled": "This API key is disabled.",
     "tenant disabled": "The organisation of this API key is disabled.",
     "owner not active": "The owner of this API key is not active.",
+    "owner without right": "The owner of this API key no longer has the right to use the gateway.",
 }
 _NO_DIGEST: Final = "0" * 64
 _log = structlog.get_logger("gateway.auth")
@@ -179,17 +180,22 @@ def _presented(headers: Mapping[str, str]) -> str | None:
 
 
 def _caller(key: KeyRecord) -> Caller:
+    owner, team = key.owner or key.service_account, key.team
     return Caller(
-        tenant=key.tenant.id,
-        key=key.id,
-        key_name=key.name,
-        owner="" if key.owner is None else key.owner.id,
-        environment=key.environment,
-        levels=(
-            _level("tenant", key.tenant.id, key.tenant.name, key.tenant.limits),
-            _level("key", key.id, key.name, key.limits),
-        ),
-    )
+        tenant=key.tenant.id, key=key.id, key_name=key.name, owner="" if owner is None else owner.id,
+        environment=key.environment, levels=tuple(_levels(key)), team="" if team is None else team.id,
+        scopes=key.scopes, providers=key.tenant.providers, logging=key.logging or key.tenant.logging,
+    )  # fmt: skip
+
+
+def _levels(key: KeyRecord) -> Iterator[Level]:
+    """Also those without limits: what is spent is counted for a limit that is set later."""
+    yield _level("tenant", key.tenant.id, key.tenant.name, key.tenant.limits)
+    if key.team is not None:
+        yield _level("team", key.team.id, key.team.name, key.team.limits)
+    if key.owner is not None:
+        yield _level("user", key.owner.id, key.owner.name, key.owner.limits)
+    yield _level("key", key.id, key.name, key.limits)
 
 
 def _level(kind: str, level_id: str, name: str, limits: Limits) -> Level:

@@ -10,12 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.accounts import keys
-from gateway.accounts.records import Limits, NewUser, Tenant, User
+from gateway.accounts.records import Key, Limits, NewUser, ServiceAccount, Team, Tenant, User
+from gateway.accounts.roles import ROLES
 from gateway.clock import now_ms
-from gateway.errors import Unauthenticated
+from gateway.errors import Forbidden, Unauthenticated
 from gateway.exchange import Level
 from gateway.store import StoreUnavailable
 from gateway.store.sqlite import SqliteStore
+from gateway.store.work import Put, Remove, change, put
 from gateway_plugins.auth.api_keys import ApiKeys, Options
 
 MASTER = b"m" * 32
@@ -94,7 +96,7 @@ async def world(tmp_path):
     await store.close()
 
 
-async def test_a_caller_has_its_ids_and_the_limits_of_tenant_and_key(world):
+async def test_a_caller_has_its_ids_and_the_limits_of_tenant_user_and_key(world):
     key = await world.key(name="n", owner="u1", environment="test", limits=LIMITS)
     caller = await world.ask(authorization=f"Bearer {key}")
     key_id = keys.parse(key)[0]
@@ -102,9 +104,72 @@ async def test_a_caller_has_its_ids_and_the_limits_of_tenant_and_key(world):
     assert (caller.owner, caller.environment) == ("u1", "test")
     assert caller.levels == (
         Level(kind="tenant", id="acme", name="Acme", concurrency=9),
+        Level(kind="user", id="u1"),
         Level(kind="key", id=key_id, name="n", **msgspec.structs.asdict(LIMITS)),
     )
     assert keys.parse(key)[1] not in repr(caller)
+
+
+async def _team(world, team: str, *members: str, joined: int = 5, **limits: int) -> None:
+    record = Team(id=team, tenant="acme", name=f"Team {team}", created=1, limits=Limits(**limits))
+    rows = [{"team_id": team, "user_id": user, "tenant_id": "acme", "created": joined} for user in members]
+    await world.store.commit([put(record), *(Put("team_members", row) for row in rows)], bump=True)
+
+
+def _levels(caller) -> list[tuple[str, str]]:
+    return [(level.kind, level.id) for level in caller.levels]
+
+
+async def test_a_key_counts_to_the_team_that_its_owner_joined_first_as_things_are_now(world):
+    key = await world.key(owner="u1")
+    assert (await world.ask(x_api_key=key)).team == ""
+    await _team(world, "t1", "u1", requests_per_minute=3)
+    await _team(world, "t0", "u1", joined=6)
+    caller = await world.ask(x_api_key=key)
+    assert (caller.team, caller.levels[1].requests_per_minute) == ("t1", 3)
+    assert _levels(caller) == [("tenant", "acme"), ("team", "t1"), ("user", "u1"), ("key", caller.key)]
+    await world.store.commit([Remove("team_members", {"team_id": "t1", "user_id": "u1"})], bump=True)
+    assert (await world.ask(x_api_key=key)).team == "t0"
+
+
+async def test_a_key_of_a_service_account_counts_to_its_team_and_dies_with_it(world):
+    await _team(world, "t1", cost_daily=7)
+    account = ServiceAccount(id="s1", tenant="acme", team="t1", name="CI", created=1)
+    await world.store.commit([put(account)])
+    key = await world.key()
+    mine = {"service_account": "s1", "team": "t1"}
+    await world.store.commit([change(Key, {"id": keys.parse(key)[0]}, mine)], bump=True)
+    caller = await world.ask(x_api_key=key)
+    assert (caller.owner, caller.team, caller.levels[1].cost_daily) == ("s1", "t1", 7)
+    assert _levels(caller) == [("tenant", "acme"), ("team", "t1"), ("key", caller.key)]
+    await world.store.commit([change(ServiceAccount, {"id": "s1"}, {"active": False})], bump=True)
+    assert "not active" in await world.refused(x_api_key=key)
+
+
+@pytest.mark.parametrize(("role", "may"), [(role, role not in ("viewer", "auditor")) for role in ROLES])
+async def test_a_key_has_the_rights_that_its_owner_has_now(world, role, may):
+    key = await world.key(owner="u1")
+    assert await world.ask(x_api_key=key) is not None
+    await world.store.commit([change(User, {"id": "u1"}, {"role": role})], bump=True)
+    if may:
+        assert await world.ask(x_api_key=key) is not None
+    else:
+        assert "no longer has the right" in await world.refused(x_api_key=key)
+
+
+async def test_scopes_providers_and_logging_come_with_the_caller(world):
+    key = await world.key()
+    plain = await world.ask(x_api_key=key)
+    assert (plain.scopes, plain.providers, plain.logging) == (None, None, "off")
+    tenant = change(Tenant, {"id": "acme"}, {"providers": ("up",), "logging": "metadata"})
+    await world.store.commit([tenant, change(Key, {"id": plain.key}, {"scopes": ("chat",)})], bump=True)
+    cut = await world.ask(x_api_key=key)
+    assert (cut.scopes, cut.providers, cut.logging) == (("chat",), ("up",), "metadata")
+    cut.need("chat")
+    with pytest.raises(Forbidden, match="made for chat"):
+        cut.need("embeddings")
+    await world.store.commit([change(Key, {"id": plain.key}, {"logging": "content"})], bump=True)
+    assert (await world.ask(x_api_key=key)).logging == "content"
 
 
 @pytest.mark.parametrize(
