@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import msgspec
+import yaml
 from click.testing import CliRunner
 from prometheus_client.core import Metric
 
@@ -85,6 +86,31 @@ def _metric(family: Metric, labels: tuple[str, ...]) -> str:
     return f"| `{name}` | {family.type} | {', '.join(f'`{label}`' for label in labels)} | {family.documentation} |"
 
 
+def fidelity_page() -> str:
+    """What each golden conversation shows: per client's dialect and provider, what becomes of each feature."""
+    outcomes: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for path in sorted((ROOT / "tests/conversations").glob("*/*/*.yaml")):
+        told = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        pair = (path.parts[-3], path.parts[-2])
+        outcomes.setdefault(pair, {}).setdefault(told["feature"], set()).add(told["outcome"])
+    features = sorted({feature for found in outcomes.values() for feature in found})
+    lines = [FIDELITY, "| | " + " | ".join(f"{client} → {provider}" for client, provider in outcomes) + " |"]
+    lines.append("|---" * (len(outcomes) + 1) + "|")
+    for feature in features:
+        cells = [", ".join(sorted(found.get(feature, ()))) or "–" for found in outcomes.values()]
+        lines.append(f"| {feature} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+FIDELITY = """# Fidelity
+
+Generated from the golden conversations in `tests/conversations` by `contrib/docs/generate.py`: each cell says what becomes
+of a feature between a dialect and a provider. *kept*: byte for byte; *converted*: said in the other format; *warned*:
+part of it is dropped and named in `x-gateway-warnings`; *refused*: a 400 that names the field. A dash: no case.
+How things are carried is in [Dialects and translation](dialects.md).
+"""
+
+
 def help_text(*words: str) -> str:
     """What `gateway WORDS… --help` prints."""
     result = CliRunner().invoke(cli, [*words, "--help"], prog_name="gateway", terminal_width=100, max_content_width=100)
@@ -125,7 +151,7 @@ def _signature(function: object) -> str:
     return re.sub(r"(?:[a-z_]+\.)+([A-Z])", r"\1", text).replace("'", "")
 
 
-PAGES = {"docs/plugins/hooks.md": hooks_page, "docs/options.md": options_page}
+PAGES = {"docs/plugins/hooks.md": hooks_page, "docs/options.md": options_page, "docs/fidelity.md": fidelity_page}
 PARTS = {"metrics": metrics_table, "help": help_text}
 
 
