@@ -97,15 +97,15 @@ def fidelity_page() -> str:
     lines = [FIDELITY, "| | " + " | ".join(f"{client} → {provider}" for client, provider in outcomes) + " |"]
     lines.append("|---" * (len(outcomes) + 1) + "|")
     for feature in features:
-        cells = [", ".join(sorted(found.get(feature, ()))) or "–" for found in outcomes.values()]
+        cells = [", ".join(sorted(found.get(feature, ()))) or "-" for found in outcomes.values()]
         lines.append(f"| {feature} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 FIDELITY = """# Fidelity
 
-Generated from the golden conversations in `tests/conversations` by `contrib/docs/generate.py`: each cell says what becomes
-of a feature between a dialect and a provider. *kept*: byte for byte; *converted*: said in the other format; *warned*:
+Generated from the golden conversations in `tests/conversations` by `contrib/docs/generate.py`. A cell says what is
+made of a feature between a dialect and a provider. *kept*: byte for byte; *converted*: said in the other format; *warned*:
 part of it is dropped and named in `x-gateway-warnings`; *refused*: a 400 that names the field. A dash: no case.
 How things are carried is in [Dialects and translation](dialects.md).
 """
