@@ -105,7 +105,7 @@ def fidelity_page() -> str:
 FIDELITY = """# Fidelity
 
 Generated from the golden conversations in `tests/conversations` by `contrib/docs/generate.py`. A cell says what is
-made of a feature between a dialect and a provider. *kept*: byte for byte; *converted*: said in the other format; *warned*:
+made of a feature between dialect and provider. *kept*: byte for byte; *converted*: said in the other format; *warned*:
 part of it is dropped and named in `x-gateway-warnings`; *refused*: a 400 that names the field. A dash: no case.
 How things are carried is in [Dialects and translation](dialects.md).
 """
