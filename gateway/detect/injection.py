@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
+from gateway.detect.linear import load
 from gateway.detect.patterns import PatternSet, compile_text
-from gateway.detect.phrases import Hit, Phrases, Plain, Rule, heads, plain
+from gateway.detect.phrases import Hit, Phrases, Plain, Rule, filled, heads, plain
 from gateway.detect.views import Readings, squeezed
 from gateway.detect.words import read
 from gateway.hookspecs import Finding
@@ -28,7 +29,7 @@ class Words(msgspec.Struct, frozen=True):
     prompt: str
 
 
-class Injections:
+class InjectionRules:
     """All rules, compiled once."""
 
     def __init__(self) -> None:
@@ -38,7 +39,10 @@ class Injections:
 
     def findings(self, text: str) -> list[Finding]:
         """What the rules find in a text and in its other readings."""
-        seen = plain(text)
+        return self.findings_in(plain(text), text)
+
+    def findings_in(self, seen: Plain, text: str) -> list[Finding]:
+        """The same for a text that is folded already."""
         found = list(self._in(seen))
         readings = Readings(text, seen.text)
         if (readings.spaced and self._glued(seen.text)) or any(self._says(reading) for _name, reading in readings):
@@ -60,6 +64,23 @@ class Injections:
         return bool(self._squeezed.hits(squeezed(text)))
 
 
+class Injections:
+    """The rules, and a model's word on texts in which they found nothing, not even a mention."""
+
+    def __init__(self) -> None:
+        self._rules = InjectionRules()
+        self._model = load("injection")
+
+    def findings(self, text: str) -> list[Finding]:
+        """What the rules find; where they find nothing, a judgement of the whole text, however unlikely."""
+        seen = plain(text)
+        found = self._rules.findings_in(seen, text)
+        if text and not found:
+            likely = self._model.scores(seen.text)["injection"]
+            found.append(Finding(0, len(text), "likely", likely))
+        return found
+
+
 def _merged(found: Iterable[Finding]) -> list[Finding]:
     """Overlapping findings of one kind become one; in the order of their start."""
     merged: list[Finding] = []
@@ -75,30 +96,26 @@ def _merged(found: Iterable[Finding]) -> list[Finding]:
 
 
 def _mentioned(text: str, hit: Hit) -> bool:
-    """Is the phrase quoted in a sentence about such phrases, rather than said?"""
-    before = text[max(0, hit.start - 90) : hit.start]
-    return _QUOTING.found_in(before)
+    """Is the phrase quoted, forbidden, or told of others, rather than said?"""
+    return _QUOTING.found_in(text[max(0, hit.start - 90) : hit.start])
 
 
 _QUOTING = compile_text(
     r"(?:attacks?|injections?|jailbreaks?|phrases?|payloads?|patterns?|words?|wordings?|strings?|sentences?|examples?"
     r"|attackers?|detect\w*|filters?|blocks?|flags?|angriffe?|ausdruck|satze?|phrase[ns]?|attaques?|ataques?|frases?)"
     r"\b[^.!?\n]{0,50}[\"'`(\[]+ ?(?:please |just |now )?$"
+    r"|(?:\bnever|\bnot|n't|\brefuse to|\bwithout|\bavoid|\bdecline to|\bnor)"
+    r"(?: ever| directly| under any circumstances)? $"
+    r"|\b(?:anyone|someone|users?|customers?|people|attackers?|message|they|who)\b[^.!?\n]{0,20}\b(?:asks?|tells?|tries|try"
+    r"|attempts?|wants?|instructs?|orders?|says?|requests?|demands?|trying|asking|telling)\b[^.!?\n]{0,20}$"
 )
 
 
 def _english(english: Mapping[str, Any]) -> Iterator[Rule]:
     lists: Mapping[str, str] = english["lists"]
     for entry in english["phrases"]:
-        first, second = (_filled(pattern, lists) for pattern in entry["needs"])
-        yield Rule(entry["kind"], _filled(entry["pattern"], lists), (first, second), entry["score"])
-
-
-def _filled(pattern: str, lists: Mapping[str, str]) -> str:
-    for _ in range(2):  # a list may name another
-        for name, words in lists.items():
-            pattern = pattern.replace("{" + name + "}", words)
-    return pattern
+        first, second = (filled(pattern, lists) for pattern in entry["needs"])
+        yield Rule(entry["kind"], filled(entry["pattern"], lists), (first, second), entry["score"])
 
 
 def _other_languages() -> Iterator[Rule]:

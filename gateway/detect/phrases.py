@@ -6,7 +6,7 @@ rules. Which phrases are looked for is said in `gateway.detect.words`.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -53,9 +53,9 @@ class Phrases:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = list(rules)
-        first = [_bytes_pattern(rule.needs[0]) for rule in rules]
-        self._patterns = PatternSet([_bytes_pattern(rule.pattern) for rule in rules], first)
-        self._second = PatternSet([_bytes_pattern(rule.needs[-1]) for rule in rules])
+        first = [bytes_pattern(rule.needs[0]) for rule in rules]
+        self._patterns = PatternSet([bytes_pattern(rule.pattern) for rule in rules], first)
+        self._second = PatternSet([bytes_pattern(rule.needs[-1]) for rule in rules])
 
     def find(self, text: str) -> list[Hit]:
         """The first match of each rule, in a text as `plain` gives it."""
@@ -99,17 +99,25 @@ def alternatives(pattern: str) -> list[str]:
     return [*parts, pattern[start:]]
 
 
-def heads(pattern: str) -> str:
-    """An alternation with each branch cut before its first gap: what must occur for it to match."""
-    return "|".join(branch.partition(".{0,")[0].partition("<")[0] for branch in alternatives(pattern))
+def filled(pattern: str, lists: Mapping[str, str]) -> str:
+    """Put the lists in the place of their names in braces; a list may name another."""
+    for _ in range(2):
+        for name, words in lists.items():
+            pattern = pattern.replace("{" + name + "}", words)
+    return pattern
 
 
-def _bytes_pattern(pattern: str) -> str:
+def bytes_pattern(pattern: str) -> str:
     """The pattern over UTF-8, as one character for each byte: what `PatternSet` takes."""
     pattern = re.sub(r"<(\d+)>", r"[^.!?]{0,\1}", without_accents(pattern))
     pattern = re.sub(r"([^\x00-\x7f])(?=[?*+{])", r"(?:\1)", pattern)
     pattern = pattern.replace(r"\w", r"[0-9a-z_\x80-\xff]")
     return pattern.encode().decode("latin-1")
+
+
+def heads(pattern: str) -> str:
+    """An alternation with each branch cut before its first gap: what must occur for it to match."""
+    return "|".join(branch.partition(".{0,")[0].partition("<")[0] for branch in alternatives(pattern))
 
 
 def _accents(ranges: Iterable[tuple[int, int]]) -> dict[int, str]:

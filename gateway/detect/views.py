@@ -7,7 +7,7 @@ look encoded, and nothing here knows what is searched for, but for the few words
 import base64
 import binascii
 import html
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import unquote
 
 from gateway.detect.patterns import PatternSet, as_bytes
@@ -27,8 +27,16 @@ _MORSE = dict(zip((
     ".-", "-...", "-.-.", "-..", ".", "..-.", "--.", "....", "..", ".---", "-.-", ".-..", "--", "-.", "---", ".--.",
     "--.-", ".-.", "...", "-", "..-", "...-", ".--", "-..-", "-.--", "--..",
 ), _LETTERS, strict=True))  # fmt: skip
-_LEETED = (r"[a-z][01345@$|]+[a-z]|\b[013457]+[a-z][a-z01345]|[a-z]!+[a-z]")
-_SPACED = (r"(?:\b[a-z][ .\-_*|/,~+]{1,3}){6}|[a-z][.\-_*|/~^+=:]+[a-z]+[.\-_*|/~^+=:]+[a-z]+[.\-_*|/~^+=:]+[a-z]")
+_STAND_IN = "[01345@$|!]"
+# Two letters of a word replaced, or one in each of two neighbours.
+_LEETED = (
+    f"{_STAND_IN}[a-z]+{_STAND_IN}+[a-z]|[a-z]{_STAND_IN}+[a-z]+{_STAND_IN}"
+    f"|[a-z]{_STAND_IN}+[a-z]+ +[a-z]*{_STAND_IN}+[a-z]|[a-z]{_STAND_IN}[a-z]* +[a-z]+{_STAND_IN}"
+)
+_SPACED = (
+    r"(?:\b[a-z][ .\-_*|/,~+]{1,3}){6}"
+    r"|[a-z][.\-_*|/~^+=:]+[a-z]+[.\-_*|/~^+=:]+[a-z]+[.\-_*|/~^+=:]+[a-z]"
+)
 _RUNS: tuple[tuple[str, str], ...] = (
     ("base64", r"(?:[A-Za-z0-9+/_-]{16,76}\s?)+={0,2}"),
     ("base32", r"\b[A-Z2-7]{24,}={0,6}"),
@@ -46,14 +54,21 @@ _ATBASH = bytes.maketrans(_LETTERS.encode(), _LETTERS[::-1].encode())
 _TABLES = (_ATBASH, *(_shift(26 - by) for by in range(1, 26)))  # undo
 _WRITTEN = (_ATBASH, *(_shift(by) for by in range(1, 26)))
 _LONG_TELLTALE = tuple(word.encode() for word in _TELLTALE[:9] if len(word) > 5)
+
+
+def _ciphered(words: Sequence[bytes]) -> Iterator[str]:
+    yield b"|".join(word[::-1] for word in words).decode()
+    for table in _WRITTEN:
+        yield b"|".join(word.translate(table) for word in words).decode()
+
+
 # One pass says which readings are worth a try. Numbers: the runs, leet, spaced, reversed, then the tables.
 _GATES = PatternSet(
     [
         *(pattern for _name, pattern in _RUNS),
-        _LEETED,
-        _SPACED,
-        b"|".join(word[::-1] for word in _LONG_TELLTALE).decode(),
-        *(b"|".join(word.translate(table) for word in _LONG_TELLTALE).decode() for table in _WRITTEN),
+        f"(?i:{_LEETED})",
+        f"(?i:{_SPACED})",
+        *(f"(?i:{words})" for words in _ciphered(_LONG_TELLTALE)),
     ]
 )
 _LEET_GATE = len(_RUNS)
@@ -67,7 +82,7 @@ class Readings:
         self._raw = as_bytes(text)
         self._plain = plain
         self._data = as_bytes(plain)
-        self._hits = frozenset(_GATES.hits(self._data)).union(_GATES.hits(self._raw))
+        self._hits = frozenset(_GATES.hits(self._raw if text.isascii() else self._raw + self._data))
 
     @property
     def spaced(self) -> bool:

@@ -1,0 +1,38 @@
+"""Finds personal financial advice, asked for or given.
+
+    - use: guardrail.financial_advice
+
+What it catches and what not: docs/guardrails/financial-advice.md.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from gateway import Finding
+from gateway.detect.finance import FinancialAdvice as Advice
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How sure it must be."""
+
+    threshold: Annotated[float, Meta(ge=0, le=1, description="Report what is at least as likely.")] = 0.5
+
+
+class FinancialAdvice:
+    """A deed (asking, recommending, promising) together with something to invest in."""
+
+    Config = Options
+    name = "guardrail.financial_advice"
+    hold_back = 0  # the whole text is judged
+
+    def __init__(self, options: Options) -> None:
+        self._threshold = options.threshold
+        self._judge = Advice()
+
+    def scan(self, text: str, part: str = "content") -> Sequence[Finding]:  # noqa: ARG002
+        """See `Detector.scan`. One finding, `financial_advice`, of the whole text."""
+        score = self._judge.score(text) if text else 0.0
+        return [Finding(0, len(text), "financial_advice", score)] if text and score >= self._threshold else []
