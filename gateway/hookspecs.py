@@ -222,8 +222,8 @@ class Presented(Protocol):
 class About(msgspec.Struct, frozen=True, kw_only=True):
     """What the API reference says of a route: structs for what it takes and gives. Its errors are `ErrorBody`s.
 
-    `answer` is `None` where there is no body, or one of the media type `media` that no struct describes; `errors` are
-    the statuses that it has beside those of every route.
+    `answer` is `None` where there is no body, or one of the types in `media` that no struct describes; `errors` are the
+    statuses that it has beside those of every route.
     """
 
     summary: str
@@ -233,7 +233,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     body_required: bool = True
     answer: type | None = None
     status: int = 200
-    media: str = "application/json"
+    media: tuple[str, ...] = ("application/json",)
     errors: tuple[int, ...] = ()
     listed: bool = True
 

@@ -120,8 +120,10 @@ class _Request:
 
     async def body(self) -> bytes:
         """The body as it came; one that says it is no JSON is refused."""
-        self._incoming.check_json()
-        return await self._incoming.body(self._limit)
+        body = await self._incoming.body(self._limit)
+        if body:
+            self._incoming.check_json()
+        return body
 
     def cookie(self, name: str) -> str | None:
         """One cookie of the request."""

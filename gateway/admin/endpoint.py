@@ -96,7 +96,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     body: type[msgspec.Struct] | None = None
     answer: type | None = None
     status: int = 200
-    media: str = "application/json"
+    media: tuple[str, ...] = ("application/json",)
     errors: tuple[int, ...] = ()
     secret: bool = False
     aliases: tuple[tuple[str, str], ...] = ()
@@ -155,7 +155,7 @@ def _reply(endpoint: Endpoint, result: object) -> Reply:
         headers["etag"] = f'"{version}"'
     status = done.status or endpoint.status
     body = b"" if done.value is None else msgspec.json.encode(done.value)
-    return Reply(status, body, content_type=endpoint.media, headers=headers, parts=done.parts)
+    return Reply(status, body, content_type=endpoint.media[0], headers=headers, parts=done.parts)
 
 
 def _needs_body(struct: type[msgspec.Struct]) -> bool:

@@ -84,9 +84,9 @@ def _operation(route: Route, about: About, schemas: _Schemas) -> Json:
 def _responses(route: Route, about: About, schemas: _Schemas, *, writes: bool) -> Json:
     good: Json = {"description": HTTPStatus(about.status).phrase}
     if about.answer is not None:
-        good["content"] = {about.media: {"schema": schemas.of(about.answer)}}
+        good["content"] = {media: {"schema": schemas.of(about.answer)} for media in about.media}
     elif about.status != 204:
-        good["content"] = {about.media: {}}
+        good["content"] = {media: {} for media in about.media}
     statuses = {*_ALWAYS, *about.errors, *(_WRITES if writes else ())}
     statuses |= {401, 403} if route.permission != "public" else set()
     statuses |= {404} if "{" in route.path else set()
