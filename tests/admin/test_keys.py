@@ -43,7 +43,7 @@ async def test_a_key_has_limits_scopes_and_an_end(it):
     assert [await it.chat(key), await it.chat(key)] == [200, 429]
     headers = {"authorization": f"Bearer {key}"}
     async with it.gateway.client.get(it.gateway.url + "/models", headers=headers) as reply:
-        assert (reply.status, (await reply.json())["error"]["code"]) == (403, "scope_missing")
+        assert (reply.status, (await reply.json())["error"]["code"]) == (403, "permission_denied")
     async with it.gateway.client.get(it.gateway.url + "/usage/me", headers=headers) as reply:
         assert reply.status == 200
 

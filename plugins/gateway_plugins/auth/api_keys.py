@@ -190,7 +190,8 @@ def _caller(key: KeyRecord) -> Caller:
 
 def _levels(key: KeyRecord) -> Iterator[Level]:
     """Also those without limits: what is spent is counted for a limit that is set later."""
-    yield _level("tenant", key.tenant.id, key.tenant.name, key.tenant.limits)
+    tenant = _level("tenant", key.tenant.id, key.tenant.name, key.tenant.limits)
+    yield msgspec.structs.replace(tenant, guardrail_policy=key.tenant.guardrail_policy)
     if key.team is not None:
         yield _level("team", key.team.id, key.team.name, key.team.limits)
     if key.owner is not None:
