@@ -114,6 +114,16 @@ class CustomPattern:
         """Does it need no time limit?"""
         return self._timeout is None
 
+    def matches(self, text: str) -> bool:
+        """Whether it matches anywhere, if only an empty stretch. Raises `PatternTimeout`."""
+        if self._timeout is None:
+            return self._compiled.search(_storable(text)) is not None
+        try:
+            found = self._compiled.search(_storable(text), timeout=self._timeout, concurrent=True)
+        except TimeoutError:
+            raise PatternTimeout(f"a pattern took longer than {self._timeout} s for {len(text)} characters") from None
+        return found is not None
+
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where it matches; the group named `value`, if it has one, else all. Raises `PatternTimeout`."""
         text = _storable(text)
