@@ -121,7 +121,7 @@ def fitted(raw: str, edits: Iterable[Redaction], cursor: JsonCursor) -> list[Red
         for start, end, is_string in scalars:
             if end <= edit.start or start >= edit.end:
                 continue
-            if out and start < out[-1].end:
+            if out and not is_string and start < out[-1].end:
                 continue  # a number that an edit before has replaced already
             out.append(_in_scalar(edit, start, end, is_string, text))
             text = None  # what goes on in the next value has been said in this one

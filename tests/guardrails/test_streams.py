@@ -114,9 +114,9 @@ async def test_arguments_stay_json_and_lose_what_is_redacted(value, places, asci
     text = dumped(value, ascii_only=ascii_only, spaced=spaced)
     stage = only("g", Numbers(), entry=Acting(action="redact"))
     left = said(await through(stage, [call(piece) for piece in pieces(text, places)]), "arguments")
-    assert not re.search(r"\d{4}", re.sub(r"\\u[0-9a-f]{4}", "", left).replace("0000", ""))
+    assert not re.search(r"\d{4}", re.sub(r"\\u[0-9a-f]{4}", "|", left))
     after = msgspec.json.decode(left)
-    assert set(map(cleaned, value)) == set(map(cleaned, after)) if isinstance(value, dict) else True
+    assert set(map(cleaned, value)) == set(after)
 
 
 def cleaned(name: str) -> str:
