@@ -21,7 +21,11 @@ COMMANDS = MappingProxyType({
     "plugins": "List the installed plugins, and which of them the configuration uses in which order.",
     "explain": "Say what would happen to a request, without sending it.",
     "schema": "Print the JSON Schema of the configuration file, for editors.",
-    "keys": "API keys: create, list, revoke.",
+    "keys": "API keys: create, list, show, update, rotate, revoke.",
+    "users": "People: create, list, show, update, disable, enable, reset-password, delete.",
+    "teams": "Teams: create, list, show, update, delete, add, remove.",
+    "tenants": "Tenants: create, list, show, update, disable, enable.",
+    "audit": "The audit: list, verify, export.",
     "usage": "Usage and cost: summary, export.",
     "db": "The database: status, migrate, backup, restore.",
 })

@@ -9,7 +9,7 @@ from gateway.accounts import keys
 from gateway.accounts.allowed import check_fields
 from gateway.accounts.book import Book, difference, told, with_limits
 from gateway.accounts.principal import Origin, Principal
-from gateway.accounts.records import Key, Limits, ServiceAccount, User
+from gateway.accounts.records import Key, Limits, ServiceAccount, Tenant, User
 from gateway.accounts.roles import above, reach
 from gateway.clock import now_ms
 from gateway.errors import Conflict, Forbidden, InvalidFields, NotFound
@@ -105,6 +105,19 @@ class ApiKeys:
             "environment": key.environment, "expires_at": key.expires_at, "scopes": key.scopes, "logging": key.logging,
         }))  # fmt: skip
         await self._book.commit(put(key, digest=digest), note, bump=False)
+        return text, key
+
+    async def create_unowned(self, who: Principal, origin: Origin, new: NewKey, tenant: str) -> tuple[str, Key]:
+        """Make a key that belongs to a tenant and nobody in it. For operators."""
+        who.scope("tenants:create")
+        _check({name: getattr(new, name) for name in ("expires_at", "scopes") if getattr(new, name)})
+        if await self._store.one(Tenant, id=tenant) is None:
+            raise NotFound(f"The tenant {tenant!r} does not exist.")
+        key, text, digest = self._made(who, new, tenant=tenant)
+        given = {name: getattr(key, name) for name in ("name", "limits", "environment", "expires_at", "scopes")}
+        await self._book.commit(
+            put(key, digest=digest), self._note(who, origin, "api_key_created", key, told(given)), bump=False
+        )
         return text, key
 
     async def update(

@@ -87,24 +87,41 @@ class Audit:
         note = self._book.note(who, origin, "data_export", resource=("audit", ""), detail=detail)
         await self._book.commit(note, bump=False)
 
-    async def verify(self) -> Verdict:
-        """Check the whole chain."""
-        return await verify(self._store, self._book.audit_key)
+    async def verify(self, head: str | None = None) -> Verdict:
+        """Check the whole chain, and that an earlier `head` (`seq:mac`) is still in it."""
+        return await verify(self._store, self._book.audit_key, _parsed(head))
 
 
-async def verify(store: Store, key: bytes) -> Verdict:
-    """Check the chain from its first entry on; stops at the first that is broken."""
+async def verify(store: Store, key: bytes, known: tuple[int, str] | None = None) -> Verdict:
+    """Check the chain from its first entry on; stops at the first that is broken.
+
+    `known` is a place in the chain and its link, as some earlier check saw it: kept outside of the database, it shows
+    that nobody cut the chain off and wrote on from there.
+    """
     last, last_mac = await store.audit_head()
+    if known is not None and known[0] > last:
+        return Verdict(False, 0, 0, FIRST_MAC, last + 1, f"the entries from {last + 1} to {known[0]} are missing")
     seq, mac, count = 0, FIRST_MAC, 0
     while found := await store.audit_page({}, limit=_BATCH, after=seq):
         for each in found:
             reason = _fault(each, key, seq + 1, mac)
             if reason:
                 return Verdict(False, count, seq, mac, each.seq, reason)
+            if known is not None and each.seq == known[0] and each.mac != known[1]:
+                return Verdict(False, count, seq, mac, each.seq, "it is not the entry that the known head names")
             seq, mac, count = each.seq, each.mac, count + 1
     if seq < last or (seq == last and mac != last_mac):  # more may have been written meanwhile, never less
         return Verdict(False, count, seq, mac, seq + 1, f"the entries after {seq} are missing: there were {last}")
     return Verdict(True, count, seq, mac)
+
+
+def _parsed(head: str | None) -> tuple[int, str] | None:
+    if head is None:
+        return None
+    seq, _, mac = head.partition(":")
+    if not seq.isascii() or not seq.isdecimal() or len(seq) > 18 or len(mac) != 64:
+        raise InvalidRequest("A head is a number, a colon, and the 64 characters of the link.", param="head")
+    return int(seq), mac
 
 
 def _fault(each: Audited, key: bytes, expected: int, before: str) -> str:

@@ -226,19 +226,23 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 def state(key: KeyRecord, now_ms: int) -> KeyState:
     """Whether a key may be used now (`active`), or what stands against it."""
+    return standing(key, key.tenant, key.owner or key.service_account, now_ms)
+
+
+def standing(
+    key: Key | KeyRecord, tenant: Tenant, owner: User | ServiceAccount | None, now_ms: int
+) -> KeyState:
+    """The same of a key whose tenant and owner were found apart."""
     if key.revoked_at is not None:
         return "revoked"
     if key.expires_at is not None and key.expires_at <= now_ms:
         return "expired"
     if not key.active:
         return "disabled"
-    if not key.tenant.active:
+    if not tenant.active:
         return "tenant disabled"
-    if key.owner is not None and key.owner.status != "active":
+    if owner is not None and not (owner.active if isinstance(owner, ServiceAccount) else owner.status == "active"):
         return "owner not active"
-    if key.service_account is not None and not key.service_account.active:
-        return "owner not active"
-    owner = key.owner or key.service_account
     if owner is not None and reach(owner.role, "gateway:use") is None:
         return "owner without right"
     return "active"

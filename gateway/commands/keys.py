@@ -1,219 +1,232 @@
-"""`gateway keys`: create, list and revoke API keys, beside a running gateway or without one."""
+"""`gateway keys`: API keys, beside a running gateway or without one."""
 
-import re
-from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar, get_args
 
 import click
 import msgspec
 
-from gateway.accounts.bootstrap import load_master_secret
-from gateway.accounts.keys import issue, parse, pepper
-from gateway.accounts.records import KeyRecord, Limits, state
+from gateway.accounts.apikeys import SCOPES, KeyFilter, NewKey
+from gateway.accounts.keys import parse
+from gateway.accounts.records import Key, Logging, ServiceAccount, Tenant, User, standing
 from gateway.clock import now_ms
+from gateway.commands.accounts import Session, everything, run
+from gateway.commands.options import (
+    Future,
+    Name,
+    OrNone,
+    Span,
+    changed_limit_options,
+    changes_of,
+    given,
+    limit_options,
+    limits_of,
+    plain,
+    print_fields,
+    print_json,
+    print_table,
+)
 from gateway.commands.place import Place, at_place
-from gateway.money import NANO, dollars
+from gateway.errors import NotFound
 from gateway.store import Store
 
-_SPANS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
-MAX_NAME: Final = 128
-_FAR: Final = 253_402_300_799_000  # the end of the year 9999
-
-
-class KeyView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A key as `--json` shows it; `key` only once, when it is made. Costs are decimal dollars."""
-
-    id: str
-    key: str | None = None
-    name: str
-    prefix: str
-    tenant: str
-    owner: str | None
-    environment: str
-    state: str
-    created: str
-    expires_at: str | None
-    last_used: str | None
-    requests_per_minute: int | None
-    tokens_per_minute: int | None
-    concurrency: int | None
-    cost_daily: str | None
-    cost_monthly: str | None
-    models: tuple[str, ...] | None
-
-
-class _Dollars(click.ParamType[int]):
-    name = "dollars"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text := str(value)):
-            self.fail(f"{value!r} is no amount of dollars such as 12.50 (at most nine decimals)", param, ctx)
-        return int(Decimal(text) * NANO)
-
-
-class _Moment(click.ParamType[int]):
-    name = "moment"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        text = str(value)
-        now, span = now_ms(), re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
-        try:
-            moment = now + int(span[1]) * _SPANS[span[2]] if span else _iso_ms(text)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is neither a date such as 2027-01-31 nor a span such as 30d, 12h", param, ctx)
-        if not now < moment <= _FAR:
-            self.fail(f"{value!r} is not in the future", param, ctx)
-        return moment
-
-
-class _Name(click.ParamType[str]):
-    name = "text"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = str(value)
-        if not text.strip():
-            self.fail("a name needs a letter at least; leave the option out for a key without a name", param, ctx)
-        if len(text) > MAX_NAME:
-            self.fail(f"a name has at most {MAX_NAME} characters, not {len(text)}", param, ctx)
-        if not text.isprintable():
-            self.fail("a name is one line, without control characters", param, ctx)
-        return text
+R = TypeVar("R", bound=msgspec.Struct)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group()
 def keys() -> None:
-    """API keys: create, list, revoke."""
+    """API keys: create, list, show, update, rotate, revoke."""
 
 
 @keys.command()
-@click.option("--name", type=_Name(), help="What people call the key.")
+@click.option("--name", type=Name(), help="What people call the key.")
 @click.option("--tenant", default="default", show_default=True, help="Id of the tenant it belongs to.")
-@click.option("--owner", help="E-mail address or id of the user it belongs to.")
+@click.option("--owner", help="E-mail address or id of the user it belongs to, instead of a tenant.")
+@click.option("--service-account", help="Id of the service account it belongs to, instead of a tenant.")
 @click.option("--environment", default="", help="For example production or test; recorded with each request.")
-@click.option("--expires", type=_Moment(), metavar="DATE|SPAN", help="2027-01-31 (UTC), 30d, 12h.")
-@click.option("--requests-per-minute", type=click.IntRange(min=1), help="Limit of requests in any minute.")
-@click.option("--tokens-per-minute", type=click.IntRange(min=1), help="Limit of tokens in any minute.")
-@click.option("--concurrency", type=click.IntRange(min=1), help="Limit of requests at a time.")
-@click.option("--cost-daily", type=_Dollars(), help="Dollars a UTC day, such as 12.50.")
-@click.option("--cost-monthly", type=_Dollars(), help="Dollars a calendar month.")
-@click.option("--model", "models", multiple=True, help="A model it may use, or a wildcard; repeatable.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--expires", "expires_at", type=Future(), metavar="DATE|SPAN", help="2027-01-31 (UTC), 30d, 12h.")
+@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="All it may be used for; repeatable.")
+@click.option("--logging", type=click.Choice(get_args(Logging)), help="Instead of what the tenant has.")
+@limit_options
+@_json
 @at_place
 def create(
-    place: Place, *, name: str | None, tenant: str, owner: str | None, environment: str, expires: int | None,
-    models: tuple[str, ...], as_json: bool, **limits: int | None,
+    place: Place, *, name: str | None, tenant: str, owner: str | None, service_account: str | None,
+    scopes: tuple[str, ...], as_json: bool, **options: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Create a key and print it: it is shown this once, and stored nowhere."""
+    new = NewKey(name=name or "", scopes=scopes or None, limits=limits_of(options), **options)
 
-    async def work(store: Store) -> tuple[str, KeyRecord]:
-        text, record = issue(
-            pepper(load_master_secret(place.config, place.data_dir)),
-            tenant=tenant, created=now_ms(), name=name or "", owner=await _owner(store, owner), environment=environment,
-            expires_at=expires, limits=Limits(models=models or None, **limits),
-        )  # fmt: skip
-        return text, await store.create_key(record)
+    async def work(session: Session) -> tuple[str, dict[str, Any]]:
+        who, origin, service = session.who, session.origin, session.accounts.keys
+        if owner is not None:
+            text, key = await service.create(who, origin, new, user=await session.user(owner))
+        elif service_account is not None:
+            account = await session.accounts.service_accounts.get(who, service_account)
+            text, key = await service.create(who, origin, new, account=account)
+        else:
+            text, key = await service.create_unowned(who, origin, new, tenant)
+        return text, (await _views(session, [key]))[0]
 
-    text, record = place.run(work)
+    text, view = run(place, work)
     if as_json:
-        _print_json(_view(record, key=text))
+        print_json({"key": text, **view})
         return
     click.echo(text)
-    click.echo(f"Keep it: it is not shown again. To revoke it: gateway keys revoke {record.id}", err=True)
+    click.echo(f"Keep it: it is not shown again. To revoke it: gateway keys revoke {view['id']}", err=True)
 
 
 @keys.command(name="list")
 @click.option("--tenant", help="Only keys of this tenant.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--team", help="Only keys of this team (its id).")
+@click.option("--owner", "user", help="Only keys of this user: an address or an id.")
+@click.option("--environment", help="Only keys with this environment.")
+@click.option("--usable/--unusable", default=None, help="Only keys that are active, or only others.")
+@click.option("--search", default="", help="A part of the name or prefix.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=10_000, show_default=True, help="At most so many.")
+@_json
 @at_place
-def list_(place: Place, *, tenant: str | None, as_json: bool) -> None:
+def list_(place: Place, *, limit: int, user: str | None, as_json: bool, **which: Any) -> None:  # noqa: ANN401
     """List keys, newest first, revoked and expired ones included."""
 
-    async def work(store: Store) -> list[KeyRecord]:
-        page = await store.list_keys(tenant, limit=500)
-        found = list(page.items)
-        while page.next is not None:
-            page = await store.list_keys(tenant, limit=500, cursor=page.next)
-            found += page.items
-        return found
+    async def work(session: Session) -> list[dict[str, Any]]:
+        owner = None if user is None else (await session.user(user)).id
+        chosen = KeyFilter(user=owner, **which)
+        found = await everything(
+            lambda cursor: session.accounts.keys.page(session.who, chosen, min(limit, 500), cursor), limit
+        )
+        return await _views(session, found)
 
-    views = [_view(record) for record in place.run(work)]
+    views = run(place, work)
     if as_json:
-        _print_json(views)
+        print_json(views)
         return
-    rows = [("ID", "KEY", "NAME", "TENANT", "STATE", "LAST USED")]
-    rows += [
-        (view.id, view.prefix, _one_line(view.name), view.tenant, view.state, view.last_used or "never")
-        for view in views
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    columns = ("id", "prefix", "name", "tenant", "state")
+    rows = [(*(view[column] for column in columns), view["last_used"] or "never") for view in views]
+    print_table(("ID", "KEY", "NAME", "TENANT", "STATE", "LAST USED"), rows)
 
 
 @keys.command()
 @click.argument("key")
-@click.option("--tenant", help="Only if it is a key of this tenant.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_json
 @at_place
-def revoke(place: Place, *, key: str, tenant: str | None, as_json: bool) -> None:
-    """Revoke KEY for good: its id, or the key itself. Every worker refuses it within a second."""
-    parsed = parse(key)
-    key_id = key if parsed is None else parsed[0]
-    record = place.run(lambda store: store.revoke_key(key_id, now_ms(), tenant))
-    if record is None:
-        raise click.ClickException("There is no such key. `gateway keys list` shows the ids.")
+def show(place: Place, *, key: str, as_json: bool) -> None:
+    """Show KEY: its id, or the key itself."""
+
+    async def work(session: Session) -> dict[str, Any]:
+        return (await _views(session, [await _found(session, _id(key))]))[0]
+
+    found = run(place, work)
+    (print_json if as_json else print_fields)(found)
+
+
+@keys.command()
+@click.argument("key")
+@click.option("--name", type=Name(), help="What people call the key.")
+@click.option("--environment", help="For example production or test; recorded with each request.")
+@click.option("--expires", "expires_at", type=OrNone(Future()), metavar="DATE|SPAN", help="2027-01-31, 30d, none.")
+@click.option("--scope", "scopes", multiple=True, type=click.Choice((*SCOPES, "none")), help="`none`: for all.")
+@click.option("--logging", type=click.Choice((*get_args(Logging), "none")), help="`none`: what the tenant has.")
+@click.option("--active/--inactive", default=None, help="Switch it on or off.")
+@changed_limit_options
+@_json
+@at_place
+def update(place: Place, *, key: str, scopes: tuple[str, ...], as_json: bool, **options: Any) -> None:  # noqa: ANN401
+    """Change KEY. It holds for the next request on every worker."""
+    limits = changes_of(options)
+    fields = {name: None if value is msgspec.UNSET else value for name, value in given(options).items()}
+    if scopes:
+        fields["scopes"] = None if scopes == ("none",) else scopes
+    if not fields and not limits:
+        raise click.UsageError("Nothing to change was named. See --help.")
+
+    async def work(session: Session) -> dict[str, Any]:
+        await _found(session, _id(key))
+        after = await session.accounts.keys.update(session.who, session.origin, _id(key), fields, limits, None)
+        return (await _views(session, [after]))[0]
+
+    after = run(place, work)
+    print_json(after) if as_json else click.echo(f"Changed {after['prefix']}: {', '.join((*fields, *limits))}.")
+
+
+@keys.command()
+@click.argument("key")
+@click.option("--grace", type=Span(), default="24h", show_default=True, help="How long the old key still works.")
+@_json
+@at_place
+def rotate(place: Place, *, key: str, grace: int, as_json: bool) -> None:
+    """Make a new key with everything of KEY (its id, or the key itself), which works on for a while."""
+
+    async def work(session: Session) -> tuple[str, dict[str, Any], Key]:
+        await _found(session, _id(key))
+        text, fresh, old = await session.accounts.keys.rotate(session.who, session.origin, _id(key), grace)
+        return text, (await _views(session, [fresh]))[0], old
+
+    text, view, old = run(place, work)
+    ends = plain(old)["expires_at"]
     if as_json:
-        _print_json(_view(record))
+        print_json({"key": text, **view, "replaces": old.id, "old_expires_at": ends})
         return
-    click.echo(f"Revoked {record.prefix} ({record.id}).")
+    click.echo(text)
+    click.echo(f"Keep it: it is not shown again. The old key {old.id} works until {ends}.", err=True)
 
 
-def _one_line(name: str) -> str:
-    """A name as it may stand in a terminal, whoever stored it."""
-    return "".join(each if each.isprintable() else "?" for each in name)
+@keys.command()
+@click.argument("key", nargs=-1, required=True)
+@click.option("--tenant", help="Only if it is a key of this tenant.")
+@_json
+@at_place
+def revoke(place: Place, *, key: tuple[str, ...], tenant: str | None, as_json: bool) -> None:
+    """Revoke each KEY for good: its id, or the key itself. Every worker refuses it within a second."""
+
+    async def work(session: Session) -> list[dict[str, Any]]:
+        mine = [await _found(session, _id(each)) for each in key]
+        if any(tenant not in (None, each.tenant) for each in mine):
+            raise click.ClickException("There is no such key in this tenant. `gateway keys list` shows the ids.")
+        await session.accounts.keys.revoke_many(session.who, session.origin, [each.id for each in mine])
+        return await _views(session, [await _found(session, each.id) for each in mine])
+
+    views = run(place, work)
+    if as_json:
+        print_json(views[0] if len(views) == 1 else views)
+        return
+    for view in views:
+        click.echo(f"Revoked {view['prefix']} ({view['id']}).")
 
 
-async def _owner(store: Store, owner: str | None) -> str | None:
-    if owner is None or "@" not in owner:
-        return owner
-    user = await store.find_user(owner)
-    if user is None:
-        raise click.ClickException(f"There is no user with the address {owner}.")
-    return user.id
+def _id(key: str) -> str:
+    parsed = parse(key)
+    return key if parsed is None else parsed[0]
 
 
-def _view(record: KeyRecord, key: str | None = None) -> KeyView:
-    limits = record.limits
-    return KeyView(
-        id=record.id,
-        key=key,
-        name=record.name,
-        prefix=record.prefix,
-        tenant=record.tenant.id,
-        owner=record.owner.email if record.owner else None,
-        environment=record.environment,
-        state=state(record, now_ms()),
-        created=_iso(record.created) or "",
-        expires_at=_iso(record.expires_at),
-        last_used=_iso(record.last_used),
-        requests_per_minute=limits.requests_per_minute,
-        tokens_per_minute=limits.tokens_per_minute,
-        concurrency=limits.concurrency,
-        cost_daily=None if limits.cost_daily is None else dollars(limits.cost_daily),
-        cost_monthly=None if limits.cost_monthly is None else dollars(limits.cost_monthly),
-        models=limits.models,
-    )
+async def _found(session: Session, key: str) -> Key:
+    try:
+        return await session.accounts.keys.get(session.who, key)
+    except NotFound:
+        raise click.ClickException("There is no such key. `gateway keys list` shows the ids.") from None
 
 
-def _print_json(value: KeyView | list[KeyView]) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+async def _views(session: Session, found: Sequence[Key]) -> list[dict[str, Any]]:
+    """Keys as they are shown: their owners by name, and how each stands. Never a digest: it is not in a `Key`."""
+    store, now = session.accounts.book.store, now_ms()
+    tenants = await _by_id(store, Tenant, {key.tenant for key in found})
+    users = await _by_id(store, User, {key.owner for key in found})
+    accounts = await _by_id(store, ServiceAccount, {key.service_account for key in found})
+    views = []
+    for key in found:
+        user, account = users.get(key.owner or ""), accounts.get(key.service_account or "")
+        about = {"owner": user.email if user else key.owner, "state": "tenant disabled"}
+        if key.tenant in tenants:  # else it was deleted
+            about["state"] = standing(key, tenants[key.tenant], user or account, now)
+        views.append(plain(key) | about)
+    return views
 
 
-def _iso(moment: int | None) -> str | None:
-    return None if moment is None else datetime.fromtimestamp(moment / 1000, tz=UTC).isoformat(timespec="seconds")
-
-
-def _iso_ms(text: str) -> int:
-    moment = datetime.fromisoformat(text)
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+async def _by_id(store: Store, kind: type[R], ids: Iterable[str | None]) -> dict[str, R]:
+    wanted = sorted({each for each in ids if each})
+    found: dict[str, R] = {}
+    for start in range(0, len(wanted), 500):
+        page = await store.page(kind, {"id": tuple(wanted[start : start + 500])}, limit=500)
+        found |= {str(getattr(record, "id", "")): record for record in page.items}
+    return found

@@ -119,10 +119,10 @@ def _attempt(attempt: AttemptRow) -> dict[str, Any]:  # any column value
 
 def _csv(row: LedgerRow) -> bytes:
     values = {**msgspec.structs.asdict(row), "cost": dollars(row.cost), "attempts": len(row.attempts)}
-    return _csv_lines([[_iso(row.ts_ms), *(_cell(values[name]) for name in _CSV_COLUMNS)]])
+    return _csv_lines([[_iso(row.ts_ms), *(cell(values[name]) for name in _CSV_COLUMNS)]])
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
     """A text that a spreadsheet would run as a formula gets a quote before it."""
     if isinstance(value, bool):
         return int(value)

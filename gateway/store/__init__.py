@@ -180,7 +180,7 @@ class LedgerStore(Protocol):
 class AccountStore(Protocol):
     """Objects of accounts by kind (a struct of `accounts/records.py`); the conditions' names are in `tables.py`."""
 
-    async def commit(self, steps: Sequence["Step"], *, bump: bool = False) -> int:
+    async def commit(self, steps: Sequence["Step"], bump: bool = False) -> int:
         """Run all steps or none (see `work.py`); `bump` tells every worker that callers may have changed."""
 
     async def one(self, kind: type[R], **where: object) -> R | None:

@@ -136,7 +136,7 @@ class Changes:
         """See `LedgerStore.forget`."""
         await self._writer.write(lambda tx: tx.rows("DELETE FROM journal_positions WHERE journal = $1", journal))
 
-    async def commit(self, steps: Sequence[work.Step], *, bump: bool = False) -> int:
+    async def commit(self, steps: Sequence[work.Step], bump: bool = False) -> int:
         """See `AccountStore.commit`."""
         changed = await self._writer.write(lambda tx: work.run(tx, steps))
         if bump:

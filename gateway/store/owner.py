@@ -169,7 +169,7 @@ class RemoteStore(Queries):
         """See `LedgerStore.forget`."""
         await self._call("forget", journal)
 
-    async def commit(self, steps: Sequence[Step], *, bump: bool = False) -> int:
+    async def commit(self, steps: Sequence[Step], bump: bool = False) -> int:
         """See `AccountStore.commit`."""
         return await self._call("commit", steps, bump)  # type: ignore[no-any-return]
 

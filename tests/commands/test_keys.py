@@ -109,7 +109,7 @@ def test_a_span_counts_from_now(run, data_dir):
         ("--concurrency", "0", "0 is not in the range"),
         ("--tenant", "nowhere", "does not exist"),
         ("--owner", "bob@acme.example", "no user with the address"),
-        ("--owner", "nobody", "does not exist"),
+        ("--owner", "nobody", "no user with this id"),
     ],
 )
 def test_a_wrong_value_is_an_error_that_says_so_and_makes_no_key(run, data_dir, option, value, says):

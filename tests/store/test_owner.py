@@ -11,12 +11,15 @@ import sys
 import msgspec
 import pytest
 
-from gateway.accounts.records import NewUser, Tenant, User
+from gateway.accounts.records import AuditEntry, Limits, NewUser, Tenant, User
+from gateway.errors import NotFound, Stale
 from gateway.money.ledger import AttemptRow, LedgerRow
 from gateway.store import StoreConflict, StoreUnavailable
 from gateway.store.lock import Ownership
+from gateway.store.once import Once
 from gateway.store.owner import SOCKET, OwnerServer, RemoteStore, open_store
 from gateway.store.sqlite import DATABASE, SqliteStore
+from gateway.store.work import Failed, Note, Remove, change
 
 OWNER = """
 import asyncio, pathlib, sys
@@ -80,6 +83,27 @@ async def test_every_write_goes_through_and_is_read_back_here(remote, store, own
     assert (await remote.set_user_status("u2", "suspended")).status == "suspended"
     assert await remote.create_first(Tenant(id="c", name="C", created=1), NewUser(user=user), new_key("k9")) is False
     await remote.ping()
+
+
+async def test_every_kind_of_step_goes_through_and_errors_keep_their_kind(remote, owner):
+    user = {"id": "u1"}
+    entry = AuditEntry(id="e1", ts_ms=1, tenant="acme", actor="u1", actor_kind="user", actor_name="Ann", action="login")
+    failed = Failed("name", now=9, free=0, pause=5, longest=10, forgotten=100)
+    changed = change(User, user, {"name": "Ann", "limits": Limits(models=("m",))}, version=1)
+    await remote.commit([changed, Note(entry, b"k" * 32), failed], bump=True)
+    found = await remote.one(User, **user)
+    assert (found.name, found.limits.models, found.version) == ("Ann", ("m",), 2)
+    assert [each.entry for each in await remote.audit_page({})] == [entry]
+    assert (await remote.login_failures(("name",)))["name"][0] == 1
+    with pytest.raises(Stale):
+        await remote.commit([changed])
+    with pytest.raises(NotFound):
+        await remote.commit([Remove("users", {"id": "nobody"})])
+    assert await remote.begin_once("n", "b", 1, 9) is None
+    await remote.finish_once("n", Once("b", True, 201, {"a": "b"}, "{}"))
+    assert (await remote.begin_once("n", "b", 2, 9)).status == 201
+    await remote.drop_once("n")
+    assert await remote.begin_once("n", "b", 3, 9) is None
 
 
 async def test_the_ledger_goes_through_whole(remote):
