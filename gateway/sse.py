@@ -53,6 +53,11 @@ class Splitter:
         self._tail = b""
         self._limit = limit
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits for its end."""
+        return not self._tail
+
     def feed(self, data: bytes) -> list[bytes]:
         """The records that `data` completes. Raises `UpstreamCut` for a record over the limit."""
         buffer = self._tail + data if self._tail else data

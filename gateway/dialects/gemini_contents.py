@@ -18,7 +18,7 @@ from gateway.conversation import (
     ToolResult,
 )
 from gateway.dialects.gemini_fields import NAME
-from gateway.dialects.gemini_parts import MADE, write_media, write_part
+from gateway.dialects.gemini_parts import MADE, write_call, write_media, write_part
 from gateway.dialects.openai_chat_write import foreign_name
 from gateway.errors import InvalidRequest
 
@@ -55,6 +55,9 @@ def write_contents(
     return system, contents
 
 
+_PLAIN = frozenset({TextPart, ToolCall})
+
+
 class _Writer:
     """Writes one conversation's messages; remembers the names of its calls, which results must give."""
 
@@ -62,6 +65,7 @@ class _Writer:
         self._generation = generation
         self._translation = translation
         self._names: dict[str, str] = {}
+        self._sent: dict[str, str] = {}
 
     def system(self, message: Message) -> list[Json]:
         """The texts of a system message."""
@@ -70,7 +74,7 @@ class _Writer:
             if isinstance(part, TextPart):
                 if part.text:
                     found.append({"text": part.text})
-                self._note_cache(part)
+                self._note(part)
             else:
                 self._translation.drop("messages.system.content")
         return found
@@ -79,13 +83,23 @@ class _Writer:
         """The parts of a turn. `running`: the model is still at it, so that its calls must be signed."""
         found: list[Json] = []
         for part in message.parts:
-            self._note(part)
-            if isinstance(part, ToolCall):
-                part = msgspec.structs.replace(part, name=self._translation.named(part.name, LONGEST))  # noqa: PLW2901
-            written = None if isinstance(part, ToolResult) else write_part(part)
-            if written is not None and not self._is_lost(part):
+            kind = type(part)
+            written: Json | None = None
+            if kind is ToolCall:
+                self._names[part.id] = part.name  # type: ignore[union-attr]
+                written = write_call(part, self._named(part.name))  # type: ignore[arg-type, union-attr]
+            elif kind is TextPart and not part.signature and part.text:  # type: ignore[union-attr]
+                written = {"text": part.text}  # type: ignore[union-attr]
+            elif isinstance(part, Thinking) and (part.origin != NAME or part.redacted):
+                self._translation.drop("reasoning_content")  # it goes back only to whom it came from
+                continue
+            elif kind is not ToolResult:
+                written = write_part(part)
+            if kind not in _PLAIN or part.cache is not None:  # type: ignore[union-attr]
+                self._note(part)
+            if written is not None:
                 found.append(written)
-            elif written is None and not isinstance(part, TextPart):
+            elif kind is not TextPart:
                 self._translation.drop(_name_of(part))
         if running and self._generation >= 3:
             _sign(found)
@@ -109,42 +123,42 @@ class _Writer:
             )
         if result.cache is not None:
             self._translation.drop("cache_control")
-        made: Json = {"name": self._translation.named(name, LONGEST), "response": _response(result)}
+        made: Json = {"name": self._named(name), "response": _response(result)}
         if result.id and not result.id.startswith(MADE):
             made["id"] = result.id
-        media = []
-        for part in result.parts:
-            self._note_cache(part)
-            if not isinstance(part, TextPart):
-                written = write_media(part) if isinstance(part, MediaPart) else None
-                if written is None:
-                    self._translation.drop(_name_of(part))
-                else:
-                    media.append(written)
+        media = [
+            written for part in result.parts
+            if (type(part) is not TextPart or part.cache is not None) and (written := self._media(part)) is not None
+        ]
         if media and self._generation >= 3:
             made["parts"] = media
             media = []
         return [{"functionResponse": made}, *media]
 
+    def _media(self, part: Part) -> Json | None:
+        """What of a result is no text."""
+        self._note(part)
+        if isinstance(part, TextPart):
+            return None
+        written = write_media(part) if isinstance(part, MediaPart) else None
+        if written is None:
+            self._translation.drop(_name_of(part))
+        return written
+
+    def _named(self, name: str) -> str:
+        sent = self._sent.get(name)
+        if sent is None:
+            sent = self._sent[name] = self._translation.named(name, LONGEST)
+        return sent
+
     def _note(self, part: Part) -> None:
-        self._note_cache(part)
-        if isinstance(part, ToolCall):
-            self._names[part.id] = part.name
-        elif isinstance(part, MediaPart):
+        """What a part says besides, and Gemini has no place for."""
+        if isinstance(part, MediaPart):
             for name, given in (("context", part.context), ("citations", part.cite)):
                 if given:
                     self._translation.drop(name)
-
-    def _note_cache(self, part: Part) -> None:
-        if getattr(part, "cache", None) is not None:
+        if isinstance(part, TextPart | MediaPart | ToolCall | ToolResult) and part.cache is not None:
             self._translation.drop("cache_control")
-
-    def _is_lost(self, part: Part) -> bool:
-        """Reasoning goes back only to whom it came from."""
-        lost = isinstance(part, Thinking) and (part.origin != NAME or part.redacted)
-        if lost:
-            self._translation.drop("reasoning_content")
-        return lost
 
 
 def _response(result: ToolResult) -> Json:

@@ -94,4 +94,11 @@ def payload(record: bytes) -> bytes:
     return record[start:] if start >= 0 else b""
 
 
+def lone(data: bytes) -> bytes | None:
+    """The payload, if these bytes are one server-sent event on one line, as nearly every read of a stream is."""
+    if data.startswith(b"data: ") and data.endswith(b"\r\n\r\n") and data.find(b"\n") == len(data) - 3:
+        return data[6:-4]
+    return None
+
+
 ARRAY = Framing("application/json; charset=UTF-8", "json", split, None, b"")

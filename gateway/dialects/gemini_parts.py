@@ -91,14 +91,14 @@ def write_part(part: Part) -> Json | None:
     return None
 
 
-def write_call(call: ToolCall) -> Json:
-    """A function call. Raises `InvalidRequest` for arguments that are no JSON object."""
+def write_call(call: ToolCall, name: str = "") -> Json:
+    """A function call, under another `name` if given. Raises `InvalidRequest` for arguments that are no JSON object."""
     arguments = arguments_of(call.arguments)
     if arguments is None:
         raise InvalidRequest(
             f"The arguments of the tool call {call.name!r} are not a JSON object.", param="messages"
         )
-    made: Json = {"name": call.name, "args": arguments}
+    made: Json = {"name": name or call.name, "args": arguments}
     if call.id and not call.id.startswith(MADE):
         made["id"] = call.id
     return _signed({"functionCall": made}, call.signature)

@@ -14,7 +14,7 @@ from gateway.conversation import Foreign, MediaPart, TextPart, ToolCall
 from gateway.dialects.gemini_citations import citations_of
 from gateway.dialects.gemini_errors import error_in, failure, status_of
 from gateway.dialects.gemini_fields import BLOCK, NAME, camel, word
-from gateway.dialects.gemini_framing import ArraySplitter
+from gateway.dialects.gemini_framing import ArraySplitter, lone
 from gateway.dialects.gemini_parts import read_part, thought
 from gateway.dialects.gemini_reply import (
     call_id,
@@ -50,12 +50,16 @@ class Reader:
 
     def feed(self, data: bytes) -> list[Piece]:
         """Take bytes as read, cut anywhere."""
+        if type(self._splitter) is sse.Splitter and self._splitter.empty and (payload := lone(data)) is not None:
+            pieces: list[Piece] = []
+            self._read(_object(payload), pieces)
+            return pieces
         if self._splitter is None:
             data = data.lstrip(b" \t\r\n\xef\xbb\xbf")
             if not data:
                 return []
             self._splitter = ArraySplitter() if data[:1] in (b"[", b"{") else sse.Splitter()
-        pieces: list[Piece] = []
+        pieces = []
         for record in self._splitter.feed(data):
             if (chunk := _chunk(record)) is not None:
                 self._read(chunk, pieces)
@@ -90,7 +94,10 @@ class Reader:
             if candidate is None:
                 candidate = self._candidates[index] = _Candidate(index, self._translation)
             candidate.read(given, pieces)
-        if not self._candidates and (blocked := word(object_in(chunk, "promptFeedback").get("blockReason"), BLOCK)):
+        if "promptFeedback" in chunk and not self._candidates:
+            blocked = word(object_in(chunk, "promptFeedback").get("blockReason"), BLOCK)
+            if not blocked:
+                return
             self._candidates[0] = _Candidate(0, self._translation)
             self._candidates[0].ended = True
             pieces.append(ChoiceEnd("content_filter", 0, blocked))
@@ -212,14 +219,12 @@ class _Candidate:
 
 def _chunk(record: bytes) -> Json | None:
     """The object in a record; `None` for a comment. Raises `UpstreamCut` for what is no JSON object."""
-    if record.startswith(b"data: ") and record.count(b"\n") == 2 and record.endswith(b"\r\n\r\n"):
-        payload: bytes | None = record[6:]
-    elif record.startswith((b"{", b"[")):
-        payload = record
-    else:
-        payload = sse.data(record)
-    if payload is None or not payload.strip():
-        return None
+    if (payload := lone(record)) is None:
+        payload = record if record.startswith((b"{", b"[")) else sse.data(record)
+    return _object(payload) if payload is not None and payload.strip() else None
+
+
+def _object(payload: bytes) -> Json:
     try:
         return camel(_decode(payload))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -12,8 +12,8 @@ import msgspec
 from gateway import sse
 from gateway.dialects.gemini_errors import envelope, error_in
 from gateway.dialects.gemini_fields import camel
-from gateway.dialects.gemini_framing import ArraySplitter
-from gateway.dialects.gemini_texts import said
+from gateway.dialects.gemini_framing import ArraySplitter, lone
+from gateway.dialects.gemini_texts import parts_of, said
 from gateway.dialects.gemini_usage import usage_of
 from gateway.errors import GatewayError
 from gateway.events import Usage
@@ -49,6 +49,8 @@ class GeminiTap:
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes as read; returns the records to send now."""
+        if self._splitter.empty and (payload := lone(data)) is not None:
+            return self._passed(data, payload)
         return b"".join([self._passed(record, sse.data(record)) for record in self._splitter.feed(data)])
 
     def rest(self) -> bytes:
@@ -106,6 +108,11 @@ class GeminiTap:
             self._open.discard(index)
         elif index not in self._ended:
             self._open.add(index)
+        parts = parts_of(candidate)
+        text = parts[0].get("text") if len(parts) == 1 else None
+        if type(text) is str:
+            self.text_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+            return
         try:
             self.text_bytes += sum([len(spot.text.encode("utf-8", "replace")) for spot in said(candidate)])
         except RecursionError:

@@ -22,13 +22,14 @@ def usage_of(tree: Json) -> Usage | None:
     meta = tree.get("usageMetadata")
     if type(meta) is not dict:
         return None
-    meta = camel(meta)
+    if "promptTokenCount" not in meta:
+        meta = camel(meta)
     prompt, said = _count(meta, "promptTokenCount"), _count(meta, "candidatesTokenCount")
     thoughts = _count(meta, "thoughtsTokenCount")
     if prompt is None and said is None and thoughts is None:
         return None
     read = (prompt or 0) + (_count(meta, "toolUsePromptTokenCount") or 0)
-    tier = word(meta.get("serviceTier"), {}).lower()
+    tier = word(meta.get("serviceTier"), {}).lower() if "serviceTier" in meta else ""
     return Usage(
         input=read, output=(said or 0) + (thoughts or 0),
         cached=min(_count(meta, "cachedContentTokenCount") or 0, read), reasoning=thoughts or 0,

@@ -4,7 +4,10 @@ The contents are written in `gemini_contents.py`, the other direction is in `gem
 """
 
 import re
+from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from gateway.codec import Translation
 from gateway.conversation import Conversation, MediaPart, OutputFormat, Sampling, Tool, ToolChoice
@@ -22,6 +25,7 @@ _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh"
 _LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "HIGH", "max": "HIGH"}
 # Whose clients see the reasoning that they ask for, unless they say otherwise.
 _SHOWN = frozenset({"openai.chat", "anthropic.messages", "bedrock.converse"})
+_LONGEST_REMEMBERED = 16 * 1024  # bytes of a schema
 _TIERS = {"flex": "flex", "priority": "priority", "standard": "standard", "default": "standard"}
 ANSWER = "give_answer"
 
@@ -109,8 +113,22 @@ def _declaration(tool: Tool, translation: Translation) -> Json:
 
 
 def _parameters(schema: Json | None) -> Json:
-    """The schema of a function's arguments. One of an object without properties is left out: there are no arguments."""
-    if not schema or (schema.keys() <= {"type", "properties", "$schema"} and not schema.get("properties")):
+    """The schema of a function's arguments, worked out once: clients send the same tools again and again."""
+    if not schema:
+        return {}
+    raw = msgspec.json.encode(schema)
+    return _remembered(raw) if len(raw) <= _LONGEST_REMEMBERED else _worked_out(raw)
+
+
+@lru_cache(512)
+def _remembered(raw: bytes) -> Json:
+    return _worked_out(raw)  # shared by requests, none of which changes it
+
+
+def _worked_out(raw: bytes) -> Json:
+    """The schema of an object without properties is left out: there are no arguments."""
+    schema: Json = msgspec.json.decode(raw)
+    if schema.keys() <= {"type", "properties", "$schema"} and not schema.get("properties"):
         return {}
     own = to_schema(schema)
     return {"parametersJsonSchema": accepted(schema)} if own is None else {"parameters": own}
