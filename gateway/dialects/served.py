@@ -49,9 +49,12 @@ SERVED = (
     ),
 )
 
+# Google's clients put a version of their own behind the address that they are given.
+_BASES = ("", "/gemini", "/api/v1", "/v1")
+_VERSIONS = ("v1", "v1beta", "v1alpha")
 _GENERATE = Served("generateContent", (), GeminiDialect)
 CALLED = (
-    Called(("/v1beta/models", "/gemini/v1beta/models", *_under("/models"), *_under("/v1beta/models")), {
+    Called(("/api/v1/models", *(f"{base}/{version}/models" for base in _BASES for version in _VERSIONS)), {
         "generateContent": _GENERATE,
         "streamGenerateContent": Served("generateContent", (), GeminiArray),
         "streamGenerateContent?alt=sse": _GENERATE,
