@@ -51,7 +51,10 @@ class Book:
                 raise InvalidRequest(text, code="unknown_guardrail_policy", param=FIELD)
         if requested and not self._settings.per_request:
             raise Forbidden("Requests may not choose a guardrail policy here.", code="guardrail_policy_not_allowed")
-        names = (self._callers(exchange) or self._settings.policy, self.model_policy(exchange), *requested)
+        callers, models = self._callers(exchange) or self._settings.policy, self.model_policy(exchange)
+        if not (callers or models or requested):
+            return ()
+        names = (callers, models, *requested)
         return tuple(dict.fromkeys([name for name in names if name]))
 
     async def policy(self, names: tuple[str, ...]) -> Policy:
@@ -99,7 +102,10 @@ class Book:
 
     def _callers(self, exchange: Exchange) -> str | None:
         levels = exchange.caller.levels if exchange.caller is not None else ()
-        return next((level.guardrail_policy for level in reversed(levels) if level.guardrail_policy), None)
+        for level in reversed(levels):
+            if level.guardrail_policy:
+                return level.guardrail_policy
+        return None
 
     async def _prepare(self, names: tuple[str, ...]) -> Policy:
         async with self._starting:

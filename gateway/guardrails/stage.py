@@ -86,6 +86,8 @@ class GuardrailStage:
         policy: Policy | None = exchange.internal.get(_POLICY)
         if policy is None:
             policy = await self.book.policy(self.book.names_for(exchange, ()))
+        if policy.is_empty and _STAND_INS not in exchange.internal:
+            return None
         chain = policy.output
         stand_ins: Pseudonyms | None = exchange.internal.get(_STAND_INS)
         if stand_ins is not None and stand_ins.originals:
