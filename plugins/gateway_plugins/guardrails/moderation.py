@@ -44,7 +44,7 @@ class Moderation:
         self._model = load("moderation", signals=True)
 
     def scan(self, text: str, part: str = "content") -> Sequence[Finding]:  # noqa: ARG002
-        """See `Detector.scan`. A finding of the whole text for each category, however weak, if all have one threshold."""
+        """See `Detector.scan`. A finding of the whole text for each category, however weak if all share a threshold."""
         if not text:
             return []
         scores = self._model.scores(plain(text).text)
