@@ -37,7 +37,9 @@ class Moderation:
     hold_back = 0  # the whole text is judged
 
     def __init__(self, options: Options) -> None:
-        limits = {category: options.thresholds.get(category, options.threshold) for category in options.categories}
+        limits: dict[str, float] = {
+            category: options.thresholds.get(category, options.threshold) for category in options.categories
+        }
         self.threshold = min(limits.values())
         # With one threshold for all, weak findings are reported as well: a policy may have another.
         self._limits: Mapping[str, float] = limits if options.thresholds else dict.fromkeys(limits, 0.0)
