@@ -53,7 +53,7 @@ def test_a_text_is_tried_and_a_block_is_the_exit_status(run):
     (found,) = told["triggered_guardrails"]
     assert (found["guardrail"], found["action"], found["kinds"]) == ("word", "block", ["fruit"])
     assert found["spans"] == [{"start": 4, "end": 10, "kind": "fruit", "score": 1.0}]
-    assert "no guardrail policy `mime`. Did you mean" in run("test", "x", "--policy", "mime").output
+    assert "no guardrail policy `mime`; did you mean `mine`" in run("test", "x", "--policy", "mime").output
 
 
 def test_it_measures(run):
