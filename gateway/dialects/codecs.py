@@ -29,6 +29,7 @@ CODECS: Mapping[str, Entry] = MappingProxyType({
     "gemini.embed": Entry("embeddings", "embedContent", "gateway.dialects.gemini_embed:EmbedCodec"),
     "gemini.batchEmbed": Entry("embeddings", "batchEmbedContents", "gateway.dialects.gemini_embed:BatchEmbedCodec"),
     "vertex.predict": Entry("embeddings", "predict", "gateway.dialects.gemini_embed:PredictCodec"),
+    "bedrock.converse": Entry("conversation", "converse", "gateway.dialects.bedrock_codec:ConverseCodec"),
 })
 
 
