@@ -4,13 +4,6 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from people import world
-
-
-@pytest.fixture
-async def it(tmp_path):
-    async with world(tmp_path) as made:
-        yield made
 
 
 async def make(it, who="member", path="/api-keys", **fields):
