@@ -123,7 +123,8 @@ class Message(msgspec.Struct, frozen=True):
 class Tool(msgspec.Struct, frozen=True):
     """A function that the model may call; `schema` is the JSON Schema of its arguments (`None`: no arguments said).
 
-    `foreign` holds what else its dialect says of it, by name.
+    `foreign` holds what else its dialect says of it, by name. A `custom` tool takes any text: its `schema` is that of
+    the one argument `input`, which stands for the text.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Tool(msgspec.Struct, frozen=True):
     strict: bool | None = None
     cache: Cache | None = None
     foreign: dict[str, Any] = {}
+    custom: bool = False
 
 
 class ToolChoice(msgspec.Struct, frozen=True):
@@ -186,7 +188,8 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     """A request to a chat model. System and developer turns are messages in their place.
 
     `foreign` holds the top-level fields that have no place here, by their name in `dialect`: a target of the same
-    family may take them, any other drops them, by name. `user` is the end user's id as the caller gave it.
+    family may take them, any other drops them, by name. `user` is the end user's id as the caller gave it. `echo` are
+    the fields that a reply of its dialect repeats, as they came.
     """
 
     dialect: str
@@ -210,6 +213,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     previous: str = ""
     cache_key: str = ""
     foreign: dict[str, Any] = {}
+    echo: dict[str, Any] = {}
 
 
 class Choice(msgspec.Struct, frozen=True):

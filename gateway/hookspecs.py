@@ -236,7 +236,6 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     media: tuple[str, ...] = ("application/json",)
     errors: tuple[int, ...] = ()
     listed: bool = True
-    deprecated: bool = False
 
 
 class Route(msgspec.Struct, frozen=True):

@@ -194,6 +194,8 @@ class StreamRelay:
         tap = self._tap
         rest = tap.rest()
         if self._chain is not None:  # what filters still hold leaves only when nothing more can follow
+            if getattr(self._exchange.dialect, "repeats", False):  # the last record says again what was said
+                rest, tap.last = rest + tap.last, b""
             ended = tap.error is not None or tap.complete
             records = self._framing.split(rest) if rest else ()
             held = [piece for record in records for piece in await self._chain.feed(record)]

@@ -20,16 +20,10 @@ class Entry(msgspec.Struct, frozen=True):
 
 CODECS: Mapping[str, Entry] = MappingProxyType({
     "openai.chat": Entry("conversation", "chat.completions", "gateway.dialects.openai_chat_codec:ChatCodec"),
+    "openai.responses": Entry("conversation", "responses", "gateway.dialects.responses_codec:ResponsesCodec"),
     "gemini.generate": Entry("conversation", "generateContent", "gateway.dialects.gemini_codec:GeminiCodec"),
     "gemini.generate.array": Entry("conversation", "generateContent", "gateway.dialects.gemini_codec:GeminiArrayCodec"),
     "anthropic.messages": Entry("conversation", "messages", "gateway.dialects.anthropic_codec:MessagesCodec"),
-    "openai.embeddings": Entry(
-        "embeddings", "embeddings", "gateway.dialects.openai_embeddings_codec:EmbeddingsCodec"
-    ),
-    "gemini.embed": Entry("embeddings", "embedContent", "gateway.dialects.gemini_embed:EmbedCodec"),
-    "gemini.batchEmbed": Entry("embeddings", "batchEmbedContents", "gateway.dialects.gemini_embed:BatchEmbedCodec"),
-    "vertex.predict": Entry("embeddings", "predict", "gateway.dialects.gemini_embed:PredictCodec"),
-    "bedrock.converse": Entry("conversation", "converse", "gateway.dialects.bedrock_codec:ConverseCodec"),
 })
 
 

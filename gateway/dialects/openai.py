@@ -108,7 +108,7 @@ class OpenAIDialect:
 
     def error(self, error: GatewayError, request_id: str) -> bytes:
         """`{"error": {"message", "type", "param", "code"}}`, and the request id beside it."""
-        return msgspec.json.encode(_envelope(error, request_id))
+        return msgspec.json.encode(envelope(error, request_id))
 
     def error_event(self, error: GatewayError, request_id: str) -> bytes:
         """The same envelope as a record without an event name, which is what OpenAI's clients raise on."""
@@ -251,7 +251,8 @@ def _map(found: Iterable[Spot], change: Change) -> bool:
     return any(new != spot.text for spot, new in zip(spots, news, strict=True))
 
 
-def _envelope(error: GatewayError, request_id: str) -> dict[str, Any]:
+def envelope(error: GatewayError, request_id: str) -> dict[str, Any]:
+    """An error and the request's id, as `error` writes them."""
     kind, code = error.type, error.code
     if isinstance(error, UpstreamRefused) and error.kind in _KINDS_OF_ERROR:
         kind, code = _KINDS_OF_ERROR[error.kind]

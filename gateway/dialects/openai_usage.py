@@ -65,6 +65,16 @@ def usage_of(wire: WireUsage, service_tier: bytes = b"") -> Usage | None:
     )
 
 
+def wire_of(
+    read: int | None, written: int | None, total: int | None, *, cached: int | None, cache_write: int | None,
+    reasoning: int | None,
+) -> WireUsage:
+    """The same numbers from a format that has other names for them."""
+    return WireUsage(
+        read, written, total, _Details(cached, cache_write), _Details(reasoning_tokens=reasoning),
+    )
+
+
 def wire_from(value: Any) -> WireUsage | None:  # noqa: ANN401 - whatever stands for `usage` in a reply
     """A usage object of decoded JSON, leniently: a number may be a string or `12.0`; what is no number is not there."""
     return msgspec.convert(_numbers(value, WireUsage), WireUsage) if type(value) is dict else None

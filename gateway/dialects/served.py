@@ -6,10 +6,10 @@ import msgspec
 
 from gateway.dialects.anthropic import CountTokens, Messages
 from gateway.dialects.gemini import GeminiArray, GeminiCount, GeminiDialect
-from gateway.dialects.gemini_embed import GeminiBatchEmbed, GeminiEmbed
 from gateway.dialects.openai_chat import Chat
 from gateway.dialects.openai_completions import Completions
 from gateway.dialects.openai_embeddings import Embeddings
+from gateway.dialects.responses import Responses
 from gateway.hookspecs import Dialect
 
 PREFIXES = ("/api/v1", "/v1")
@@ -42,6 +42,7 @@ SERVED = (
     Served("chat.completions", _under("/chat/completions"), Chat),
     Served("completions", _under("/completions"), Completions),
     Served("embeddings", _under("/embeddings"), Embeddings),
+    Served("responses", _under("/responses"), Responses),
     Served("messages", (*_under("/messages"), ANTHROPIC + "/v1/messages"), Messages),
     Served(
         "messages.count_tokens",
@@ -60,7 +61,5 @@ CALLED = (
         "streamGenerateContent": Served("generateContent", (), GeminiArray),
         "streamGenerateContent?alt=sse": _GENERATE,
         "countTokens": Served("countTokens", (), GeminiCount),
-        "embedContent": Served("embedContent", (), GeminiEmbed),
-        "batchEmbedContents": Served("batchEmbedContents", (), GeminiBatchEmbed),
     }),
 )

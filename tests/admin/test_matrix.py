@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from people import world
 
 from gateway.accounts.roles import GRANTS, MATRIX, RANK, ROLES, reach
 
@@ -12,6 +13,12 @@ PUBLIC = {
 }  # fmt: skip
 ENDS_THE_SESSION = {"/api/v1/admin/auth/logout"}
 READS = {"GET"}
+
+
+@pytest.fixture
+async def it(tmp_path):
+    async with world(tmp_path) as made:
+        yield made
 
 
 def routes(it):

@@ -16,21 +16,22 @@ from gateway.dialects.anthropic import Messages
 from gateway.dialects.codecs import codec
 from gateway.dialects.openai_chat import Chat
 from gateway.dialects.openai_chat_write import effort_of
+from gateway.dialects.responses import Responses
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.exchange import Target
 from gateway.pieces import ChoiceEnd, Delta, Fail, Over, PartBegin, PartEnd
 
 pytestmark = needs_recordings
 
-DIALECTS = {"anthropic.messages": Messages(), "openai.chat": Chat()}
-ENDPOINTS = {"anthropic.messages": ("messages", "messages.count_tokens", "rawPredict", "streamRawPredict"), "openai.chat": ("chat.completions",)}
+DIALECTS = {"anthropic.messages": Messages(), "openai.chat": Chat(), "openai.responses": Responses()}
+ENDPOINTS = {"anthropic.messages": ("messages", "messages.count_tokens", "rawPredict", "streamRawPredict"), "openai.chat": ("chat.completions",), "openai.responses": ("responses",)}
 ALL = {(dialect, case): recording for dialect, names in ENDPOINTS.items() for case, recording in recordings_of(*names)}
 REQUESTS = [
     key for key, recording in ALL.items()
-    if isinstance(recording["request"]["body"], dict) and "messages" in recording["request"]["body"]
+    if isinstance(recording["request"]["body"], dict) and not {"messages", "input"}.isdisjoint(recording["request"]["body"])
 ]
 REPLIES = [key for key, recording in ALL.items() if recording["response"]["status"] == 200 and not is_stream(recording) and recording["endpoint"] != "rawPredict"]
-REPLIES = [key for key in REPLIES if ALL[key]["endpoint"] in ("messages", "chat.completions") and isinstance(ALL[key]["response"].get("body"), dict)]
+REPLIES = [key for key in REPLIES if ALL[key]["endpoint"] in ("messages", "chat.completions", "responses") and isinstance(ALL[key]["response"].get("body"), dict)]
 STREAMS = [key for key, recording in ALL.items() if recording["response"]["status"] == 200 and is_stream(recording)]
 # Requests that the services refuse too.
 REFUSED = {
@@ -38,7 +39,12 @@ REFUSED = {
     "azure.chat.completions.rec.9d24027d", "openai.chat.completions.rec.0b5f129c",  # an image that is no base64
 }
 # A stream that ends in the middle, or with an error.
-NOT_WHOLE = {"groq.chat.completions.stream.tool-use-failed-error-streaming-with-text.917a4368"}
+NOT_WHOLE = {
+    "groq.chat.completions.stream.tool-use-failed-error-streaming-with-text.917a4368",
+    "openai.responses.stream.openai-error-1.2f389dd3",
+}
+# What only a service that keeps responses can do.
+KEPT = {"openai.responses.stream.background-mode-streaming-continuation-vcr.eb164daf"}
 
 
 def asked(dialect, body):
@@ -52,7 +58,7 @@ def target(body, **takes):
     return Target(provider, body.get("model", "m"))
 
 
-@pytest.mark.parametrize("key", [key for key in REQUESTS if key[1] not in REFUSED], ids=lambda key: key[1])
+@pytest.mark.parametrize("key", [key for key in REQUESTS if key[1] not in REFUSED | KEPT], ids=lambda key: key[1])
 def test_a_request_says_the_same_when_written_again(key):
     dialect, _ = key
     body = ALL[key]["request"]["body"]
@@ -60,7 +66,7 @@ def test_a_request_says_the_same_when_written_again(key):
     conversation = both.read_request(asked(dialect, body))
     takes = {"max_tokens": True} if "max_tokens" in body and dialect == "openai.chat" else {}
     names = ("reasoning", "reasoning_content", "reasoning_details")
-    takes |= {name: True for message in body["messages"] for name in names if name in message}
+    takes |= {name: True for message in body.get("messages", ()) for name in names if name in message}
     translation = Translation("req")
     written = both.write_request(conversation, target(body, **takes), translation)
     assert NORMAL[dialect](json.loads(json.dumps(written)), body) == NORMAL[dialect](json.loads(json.dumps(body)), body)
@@ -170,7 +176,55 @@ def normal_messages(body, given):
     return {name: value for name, value in body.items() if value not in (None, [], {}, False, "")}
 
 
-NORMAL = {"openai.chat": normal_chat, "anthropic.messages": normal_messages}
+def normal_responses(body, given):
+    """Forms that mean the same: text and its list of one, items with and without `type`, ids and states of items."""
+    body.setdefault("model", "m")
+    if instructions := body.pop("instructions", None):
+        body["input"] = [{"role": "system", "content": instructions}, *turns_of(body["input"])]
+    items = []
+    for item in turns_of(body["input"]):
+        item = {name: value for name, value in item.items() if value is not None and name not in ("status", "phase")}
+        if item.get("type", "message") == "message":
+            item.pop("type", None)
+            item.pop("id", None)
+            if isinstance(item["content"], str):
+                kind = "output_text" if item["role"] == "assistant" else "input_text"
+                item["content"] = [{"type": kind, "text": item["content"]}]
+            for part in item["content"]:
+                for name in ("annotations", "logprobs", "prompt_cache_breakpoint"):
+                    part.pop(name, None)
+                if part["type"] == "input_image":
+                    part.setdefault("detail", "auto")
+        if item.get("type") in ("function_call", "message"):
+            item.pop("id", None)
+        if item.get("type") == "reasoning" and item.get("encrypted_content"):
+            item.pop("content", None)  # the encrypted text says the same
+        items.append(item)
+    body["input"] = items
+    for tool in body.get("tools") or ():
+        if not tool.get("description"):
+            tool.pop("description", None)
+        if not given.get("store"):
+            body.pop("store", None)
+    body.pop("store", None) if not given.get("store") else None
+    if body.get("parallel_tool_calls") and not body.get("tools"):
+        body.pop("parallel_tool_calls")
+    if body.get("truncation") == "disabled":
+        body.pop("truncation")
+    if (body.get("text") or {}).get("format") == {"type": "text"}:
+        body["text"].pop("format")
+    if isinstance(body.get("reasoning"), dict):
+        body["reasoning"] = {name: value for name, value in body["reasoning"].items() if value is not None}
+    include = [name for name in body.pop("include", None) or () if name != "reasoning.encrypted_content"]
+    body["include"] = sorted(include)
+    return {name: value for name, value in body.items() if value not in (None, [], {}, False)}
+
+
+def turns_of(given):
+    return [{"role": "user", "content": given}] if isinstance(given, str) else given
+
+
+NORMAL = {"openai.chat": normal_chat, "anthropic.messages": normal_messages, "openai.responses": normal_responses}
 
 
 @pytest.mark.parametrize("key", REPLIES, ids=lambda key: key[1])
@@ -180,7 +234,7 @@ def test_a_reply_says_the_same_when_written_again(key):
     both, translation = codec(dialect), Translation("req")
     translation.origin = dialect
     answer = both.read_reply(data, translation)
-    written = json.loads(both.write_reply(answer, None, translation))
+    written = json.loads(both.write_reply(answer, SimpleNamespace(), translation))
     given = json.loads(data)
     assert written["id"] == (given.get("id") or written["id"])
     assert written["model"] == given["model"]
@@ -232,7 +286,29 @@ def said_messages(given, written):
         assert written["usage"][name] == given["usage"].get(name, 0)
 
 
-SAID = {"openai.chat": said_chat, "anthropic.messages": said_messages}
+def said_responses(given, written):
+    def plain(item):
+        kept = {name: value for name, value in item.items() if name not in ("id", "phase", "namespace") and value is not None}
+        if item["type"] == "reasoning":
+            texts = [part["text"] for part in item["summary"]] or [part["text"] for part in item.get("content") or ()]
+            return {"type": "reasoning", "text": "\n\n".join(texts), "sealed": item.get("encrypted_content") or ""}
+        if item["type"] == "function_call":
+            return {name: kept[name] for name in ("type", "call_id", "name", "arguments")}
+        if item["type"] == "message":
+            return [
+                (part["type"], part.get("text") or part.get("refusal"), part.get("logprobs") or [],
+                 [note["type"] for note in part.get("annotations") or ()])
+                for part in item["content"]
+            ]
+        return kept
+
+    assert [plain(item) for item in given["output"]] == [plain(item) for item in written["output"]]
+    assert (written["status"], written["incomplete_details"]) == (given["status"], given.get("incomplete_details"))
+    for name in ("input_tokens", "output_tokens"):
+        assert written["usage"][name] == given["usage"][name]
+
+
+SAID = {"openai.chat": said_chat, "anthropic.messages": said_messages, "openai.responses": said_responses}
 
 
 def pieces_of(dialect, chunks):
@@ -297,7 +373,7 @@ def test_the_pieces_of_a_stream_are_well_formed(key):
         assert open_ is None
 
 
-@pytest.mark.parametrize("client", ["openai.chat", "anthropic.messages"])
+@pytest.mark.parametrize("client", ["openai.chat", "anthropic.messages", "openai.responses"])
 @pytest.mark.parametrize("key", [key for key in STREAMS if key[1] not in NOT_WHOLE], ids=lambda key: key[1])
 def test_a_stream_says_the_same_in_either_dialect(key, client):
     """Read, written for a client of either dialect, and read again: the same texts, calls, reasons and usage."""
@@ -307,7 +383,7 @@ def test_a_stream_says_the_same_in_either_dialect(key, client):
     translation.origin = dialect
     writer = codec(client).writer(SimpleNamespace(include_usage=True), translation)
     again = pieces_of(client, [b"".join(writer.feed(piece) for piece in pieces)])
-    first_only = client == "anthropic.messages"
+    first_only = client != "openai.chat"
     assert spoken(again, first_only) == spoken(pieces, first_only)
 
 

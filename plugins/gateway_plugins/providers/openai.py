@@ -23,6 +23,10 @@ class Options(openai_compatible.Options, frozen=True, forbid_unknown_fields=True
     organization: Annotated[str | None, Meta(description="Sent as OpenAI-Organization.")] = None
     project: Annotated[str | None, Meta(description="Sent as OpenAI-Project.")] = None
     price_book: str | None = "openai"
+    responses: bool = True
+    responses_only: tuple[str, ...] = (
+        "*-pro", "*-pro-20*", "*codex*", "*deep-research*", "computer-use-preview*",
+    )
     takes: tuple[str, ...] = ("developer",)
 
 

@@ -9,6 +9,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -19,7 +20,11 @@ from gateway import Exchange, HttpRequest, Peer, Secret, Target, Timeouts
 from gateway.addresses import forbidden, is_literal
 from gateway.jsonbody import outgoing
 
-PATHS = {"chat.completions": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
+PATHS = {
+    "chat.completions": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings",
+    "responses": "/responses",
+}
+_CHATS = frozenset({"chat.completions", "responses"})
 # Of the client's headers only these travel: they carry no credential and choose nothing.
 FORWARDED = ("traceparent", "tracestate")
 _URL = re.compile(r"[!-~]+")
@@ -51,14 +56,20 @@ class Options(Address, frozen=True, forbid_unknown_fields=True, kw_only=True):
     think_tags: Annotated[
         bool, Meta(description="The models write their reasoning as `<think>…</think>` into the answer.")
     ] = False
+    responses: Annotated[
+        bool, Meta(description="The server answers /responses itself; else such requests are translated into chat.")
+    ] = False
+    responses_only: Annotated[
+        tuple[str, ...], Meta(description="Models, as names or patterns, that answer /responses and no chat.")
+    ] = ()
 
 
 class OpenAICompatible:
     """The same dialect on both sides: bytes go through, but for the model's name and what accounting needs."""
 
     Config: type[Address] = Options
-    endpoints = frozenset(PATHS)
-    wires: tuple[str, ...] = ("openai.chat", "openai.embeddings")
+    endpoints = frozenset(PATHS) - {"responses"}
+    wires: tuple[str, ...] = ("openai.chat",)
     paths: Mapping[str, str] = PATHS
     name = "openai_compatible"
 
@@ -79,8 +90,17 @@ class OpenAICompatible:
         if isinstance(config, Options):
             self.takes = frozenset(config.takes)
             self.think_tags = config.think_tags
+            if config.responses:
+                self.endpoints = self.endpoints | {"responses"}
         self._urls = {endpoint: config.base_url.rstrip("/") + path for endpoint, path in self.paths.items()}
         self.headers = _checked(self.fixed_headers(config))
+
+    def spoken(self, model: str) -> tuple[frozenset[str], tuple[str, ...]]:
+        """The endpoints that serve a model, and the dialects that requests for it are translated into."""
+        config = self.config
+        if isinstance(config, Options) and any(fnmatchcase(model, pattern) for pattern in config.responses_only):
+            return self.endpoints - _CHATS | {"responses"}, ("openai.responses",)
+        return self.endpoints, self.wires
 
     def peer(self, timeouts: Timeouts) -> Peer:
         """How to connect: this provider's own deadlines, or the file's."""

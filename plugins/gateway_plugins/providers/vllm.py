@@ -27,6 +27,7 @@ _GUIDED = {
 class Options(openai_compatible.Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the server is, and what it understands."""
 
+    responses: bool = True
     takes: tuple[str, ...] = ("max_tokens", "top_k", "min_p", "reasoning", "video_url")
     guided_decoding: Annotated[
         Literal["as_is", "structured_outputs"], Meta(description="How `guided_*` parameters are sent.")
