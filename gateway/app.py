@@ -61,19 +61,17 @@ class App:
             call: Call = route.call
             return await call(incoming, params)
         except GatewayError as error:
-            if incoming.path.startswith(ADMIN):  # no route of it, or not with this method
-                return incoming.reply(*error_reply(error, incoming.request_id))
-            dialect = self._messages if incoming.path.startswith(ANTHROPIC) else self._openai
-            return incoming.reply(*self.render_error(error, incoming.request_id, dialect))
+            return incoming.reply(*self.render_error(error, incoming.request_id, incoming.path))
 
-    def render_error(
-        self, error: GatewayError, request_id: str, dialect: Dialect | None = None
-    ) -> tuple[int, dict[str, str], bytes]:
-        """An error outside of an exchange, in OpenAI's envelope or that of another dialect."""
+    def render_error(self, error: GatewayError, request_id: str, path: str) -> tuple[int, dict[str, str], bytes]:
+        """An error outside of an exchange, in the envelope of the admin API or of the dialect that the path is for."""
+        if path.startswith(ADMIN):
+            return error_reply(error, request_id)
+        dialect = self._messages if path.startswith(ANTHROPIC) else self._openai
         headers = {"content-type": "application/json", **error.headers}
         if error.retry_after is not None:
             headers["retry-after"] = str(max(1, -int(-error.retry_after // 1)))
-        return error.status, headers, (dialect or self._openai).error(error, request_id)
+        return error.status, headers, dialect.error(error, request_id)
 
     def _add_data_plane(self) -> None:
         for served in SERVED:

@@ -56,7 +56,7 @@ class Bridge:
         assert request is not None
         self._mine = codec(exchange.dialect.name)
         self._theirs = codec(exchange.wire)
-        self.asked = _asked(exchange, request)
+        self.asked = asked_of(exchange)
         self.translation = Translation(exchange.id)
         self.translation.origin = exchange.wire
         asked = self.asked
@@ -155,8 +155,10 @@ class BridgeTap:
         return b"".join(out)
 
 
-def _asked(exchange: Exchange, request: Request) -> Any:  # noqa: ANN401 - a codec's own struct
+def asked_of(exchange: Exchange) -> Any:  # noqa: ANN401 - a codec's own struct
     """The request in the common form: read once, and again only if a stage changed it since."""
+    request = exchange.request
+    assert request is not None
     kept: tuple[Request, Any] | None = exchange.internal.get("asked")
     if kept is None or kept[0] is not request:
         kept = exchange.internal["asked"] = (request, codec(exchange.dialect.name).read_request(request))

@@ -26,6 +26,7 @@ COMMANDS = MappingProxyType({
     "teams": "Teams: create, list, show, update, delete, add, remove.",
     "tenants": "Tenants: create, list, show, update, disable, enable.",
     "audit": "The audit: list, verify, export.",
+    "guardrails": "Guardrails: list, test, bench, replay.",
     "usage": "Usage and cost: summary, export.",
     "db": "The database: status, migrate, backup, restore.",
 })

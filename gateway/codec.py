@@ -55,6 +55,7 @@ class Translation:
         self.answer_tool = ""                # the forced tool whose arguments are the answer (structured output)
         self.headers: dict[str, str] = {}    # for the upstream request, such as `anthropic-beta`
         self.names: dict[str, str] = {}      # tools' names as sent -> as the caller calls them, where they differ
+        self.model = ""                      # the target's, where its replies do not name it
         self.origin = ""                     # the target's dialect: whose signatures its reasoning carries
         self.think_tags = False              # the target writes its reasoning as `<think>…</think>` into the text
 

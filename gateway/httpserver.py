@@ -24,7 +24,7 @@ from gateway.httprequest import Answer, Incoming, RequestTimeout, SafeHeaders
 __all__ = ["Answer", "HttpServer", "Incoming", "RequestTimeout", "SafeHeaders", "render_openai"]
 
 Serve = Callable[[Incoming], Awaitable[Answer]]
-RenderError = Callable[[GatewayError, str], tuple[int, Mapping[str, str], bytes]]
+RenderError = Callable[[GatewayError, str, str], tuple[int, Mapping[str, str], bytes]]
 
 # Files that the process needs beside its client connections and one upstream connection for each of them.
 _RESERVED_FILES = 64
@@ -33,8 +33,9 @@ _ACCEPTS = 64
 _BACKLOG = 1024
 
 
-def render_openai(error: GatewayError, request_id: str) -> tuple[int, dict[str, str], bytes]:
-    """An error as OpenAI's clients read it: status, headers, body."""
+def render_openai(error: GatewayError, request_id: str, path: str) -> tuple[int, dict[str, str], bytes]:
+    """An error as OpenAI's clients read it, whatever the path: status, headers, body."""
+    del path
     fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
     headers = {**error.headers, "content-type": "application/json"}
     if request_id:
@@ -118,7 +119,7 @@ class HttpServer:
     def page(self, error: GatewayError) -> bytes:
         """A whole HTTP answer for a connection that has no request."""
         request_id = f"req_{uuid4().hex}"
-        status, headers, body = self._render(error, request_id)
+        status, headers, body = self._render(error, request_id, "")
         return page_bytes(status, {**headers, "x-request-id": request_id}, body)
 
     # What connections call.
@@ -175,7 +176,7 @@ class HttpServer:
         """An error page, or a cut where a stream has begun."""
         if incoming.started:
             return incoming.aborted()
-        status, headers, body = self._render(error, incoming.request_id)
+        status, headers, body = self._render(error, incoming.request_id, incoming.path)
         return incoming.reply(status, headers, body)
 
     def _refuse(self, incoming: Incoming, text: str, kind: str) -> Answer:

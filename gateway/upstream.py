@@ -40,6 +40,7 @@ class Peer(msgspec.Struct, frozen=True):
 
     `allow_private` admits names that resolve to private addresses; `ca_file` replaces the system's certificate
     authorities; `max_connections` holds for each credential; `keepalive` is how long an idle connection is kept.
+    `public` admits public addresses only, also where the host is written as an address: for links of a caller.
     `metadata` admits a cloud's metadata server: for code that asks it for this machine's credentials, never for
     requests of a client.
     """
@@ -51,6 +52,7 @@ class Peer(msgspec.Struct, frozen=True):
     max_connections: int = 4096
     keepalive: float = 55.0
     metadata: bool = False
+    public: bool = False
 
 
 class Upstream:
@@ -194,7 +196,8 @@ class Upstream:
 
     async def _open(self, pool: Pool, peer: Peer, place: "_Place", address: str) -> Connection:
         """The one place where a connection is opened: to an address that was just checked, never to a name."""
-        reason = forbidden(address, allow_private=peer.allow_private or place.named_by_owner)
+        private = (peer.allow_private or place.named_by_owner) and not peer.public
+        reason = forbidden(address, allow_private=private)
         if reason is not None and not (peer.metadata and reason == "cloud metadata"):
             hint = "" if forbidden(address, allow_private=True) else f"set allow_private: true on provider {peer.name}"
             raise UpstreamUnreachable(

@@ -58,7 +58,8 @@ class World:
         url = URL(self.gateway.url + "/admin" + path, encoded=True)  # as written: nothing is tidied up
         async with self.gateway.client.request(method, url, data=data, headers=headers) as reply:
             raw = await reply.read()
-        decoded = msgspec.json.decode(raw) if raw and "json" in reply.headers["content-type"] else raw.decode()
+        is_json = raw and reply.headers["content-type"] == "application/json"
+        decoded = msgspec.json.decode(raw) if is_json else raw.decode()
         if status is not None:
             assert reply.status == status, (reply.status, decoded)
         return Told(reply.status, reply.headers, decoded)
@@ -88,12 +89,13 @@ class Told:
 
 
 @contextlib.asynccontextmanager
-async def world(directory: Path, **options):
-    """Everything started, everybody signed in."""
+async def world(directory: Path, *, database: str | None = None, **options):
+    """Everything started, everybody signed in; `options` are those of `admin.api`."""
+    more = {"database": database} if database else {}
     plugins = [*PLUGINS[:-1], {"use": "admin.api", "with": options}] if options else PLUGINS
     async with FakeUpstream() as upstream, running(
         directory, providers=[provider(upstream)], models=MODELS, plugins=plugins,
-        prices=[{"model": "up/*", "input": "1000", "output": "1000"}],
+        prices=[{"model": "up/*", "input": "1000", "output": "1000"}], **more,
     ) as gateway:  # fmt: skip
         secret = gateway.process.gateway.secret
         made = World(gateway, Accounts(gateway.store, secret, passwords=Passwords(secret, cost=1 << 4)))

@@ -6,11 +6,13 @@ What the files hold is in tests/conversations/README.md; adding a case needs no 
 import json
 from pathlib import Path
 
+import awsframes
 import pytest
 import pytest_asyncio
 import yaml
 from running import running
 
+from gateway import eventstream
 from gateway.testing import FakeUpstream
 
 HOME = Path(__file__).parent / "conversations"
@@ -98,6 +100,8 @@ async def exchange(stage, case):
     stage.upstream._script.clear()
     served = reply["stream"].encode() if "stream" in reply else json.dumps(reply.get("body")).encode()
     content_type = "text/event-stream" if "stream" in reply else "application/json"
+    if "stream" in reply and PROVIDERS[case.split("/")[1]].get("frames"):
+        served, content_type = awsframes.framed(reply["stream"]), eventstream.CONTENT_TYPE
     headers = dict(reply.get("headers", {}))
     content_type = headers.pop("content-type", content_type)
     stage.upstream.script(served, status=reply.get("status", 200), content_type=content_type, headers=headers)
@@ -106,7 +110,8 @@ async def exchange(stage, case):
     path = (client.get("path") or DIALECTS[case.split("/")[0]]["path"]).replace("{model}", case)
     headers = {"authorization": f"Bearer {stage.gw.key}", "content-type": "application/json", **client.get("headers", {})}
     async with stage.gw.client.post(stage.gw.root + path, headers=headers, data=json.dumps(body)) as answer:
-        text = await answer.text()
+        raw = await answer.read()
+        text = awsframes.unframed(raw) if answer.content_type == eventstream.CONTENT_TYPE else raw.decode()
     return list(stage.upstream.requests), answer, text
 
 

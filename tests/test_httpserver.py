@@ -389,7 +389,7 @@ async def test_the_log_stays_small_under_a_flood():
 
 
 def test_an_own_error_shape_can_be_given():
-    status, headers, body = render_openai(Forbidden("no", param="model"), "req_1")
+    status, headers, body = render_openai(Forbidden("no", param="model"), "req_1", "/")
     assert (status, headers["x-request-id"]) == (403, "req_1")
     assert msgspec.json.decode(body)["error"]["param"] == "model"
 

@@ -275,6 +275,9 @@ are 3702 questions, instructions, forum posts and source files. Times are proces
 
 A true span counts as found when four fifths of it are covered; a found span is right when half of it is true. Texts are
 judged at a score of 0.5; AUC and average precision need no threshold.
+
+The models of `guardrail.prompt_injection`, `guardrail.jailbreak` and `guardrail.moderation` were trained on parts of
+these very texts: what they reach on sources that they have not seen is in [their card](models.md).
 """
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ TASKS: dict[str, dict] = {
         "weights": {},
     },
     "jailbreak": {
-        "labels": ("jailbreak",), "signals": "jailbreak", "c": 10.0, "terms": 16_000, "rate": {"jailbreak": 0.004},
+        "labels": ("jailbreak",), "signals": "jailbreak", "c": 10.0, "terms": 16_000, "rate": {"jailbreak": 0.006},
         "weights": {}, "gain": 0.3, "needs": (
             "#dan", "#anything_now", "#no_rules", "#ai_rules", "#unrestricted", "#character", "#act_as", "#persona",
             "#never_refuse", "#no_sorry", "#two_answers", "#from_now", "#game", "#ignore_all", "#evil_ai",

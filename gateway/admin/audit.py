@@ -10,12 +10,13 @@ from gateway.accounts.audit import SECURITY_ACTIONS, AuditFilter
 from gateway.accounts.records import AuditEntry, Severity
 from gateway.admin.endpoint import Ask, Done, Endpoint, Items
 from gateway.admin.export import MEDIA, Format, exported
-from gateway.admin.fields import Cursor, Id, NoBody, NoQuery, PageSize, Search
+from gateway.admin.fields import Id, NoBody, NoQuery, PageSize, Search
 from gateway.admin.services import Admin
 from gateway.admin.values import at, stored
 from gateway.store import Page
 
 Word = Annotated[str, Meta(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Position = Annotated[str, Meta(pattern=r"^([0-9]{1,18})?$", description="`next_cursor` of the page before.")]
 _BATCH = 500
 
 
@@ -42,7 +43,7 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which entries, a page at a time, newest first; times with their zone, `end` not included."""
 
     limit: PageSize = 100
-    cursor: Cursor = ""
+    cursor: Position = ""
     search: Search = ""
     tenant: Id | None = None
     user_id: Id | None = None

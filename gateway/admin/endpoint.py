@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.admin.errors import REPLY_HEADERS
 from gateway.admin.fields import NoBody, NoQuery, read_body, read_query
-from gateway.errors import NotFound, Stale
+from gateway.errors import InvalidFields, NotFound
 from gateway.exchange import Caller
 from gateway.hookspecs import About, Reply, Route, RouteRequest
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/api/v1/admin"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ETAG = re.compile(r'"[0-9]{1,18}"')
 
 Q = TypeVar("Q")
 B = TypeVar("B")
@@ -58,13 +59,12 @@ class Ask(msgspec.Struct, Generic[Q, B], frozen=True):
     @property
     def version(self) -> int | None:
         """The version that the caller has read, as `If-Match` says; `None` where any will do."""
-        text = self.request.headers.get("if-match", "*").strip()
+        text = self.request.headers.get("if-match", "*").strip(" \t")
         if text == "*":
             return None
-        number = text.removeprefix("W/").strip('"')
-        if not number.isdecimal() or len(number) > 18:
-            raise Stale("If-Match names a version that this API never gave out. Read the object and try again.")
-        return int(number)
+        if not _ETAG.fullmatch(text):
+            raise InvalidFields(("If-Match", 'must be the ETag of an answer, such as "3", or *'))
+        return int(text[1:-1])
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,9 +120,9 @@ def bind(endpoints: Iterable[Endpoint], services: object, idempotency: "Idempote
             errors=endpoint.errors, body_required=endpoint.body is not None and _needs_body(endpoint.body),
         )  # fmt: skip
         routes.append(Route(endpoint.method, _whole(endpoint.path), endpoint.permission, call, about))
-        unlisted = msgspec.structs.replace(about, listed=False)
-        for method, path in endpoint.aliases:
-            routes.append(Route(method, _whole(path), endpoint.permission, call, unlisted))
+        for method, path in endpoint.aliases:  # another method of a path is shown: it would seem to be refused
+            other = msgspec.structs.replace(about, listed=path == endpoint.path, deprecated=True)
+            routes.append(Route(method, _whole(path), endpoint.permission, call, other))
     return routes
 
 

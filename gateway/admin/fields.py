@@ -20,7 +20,7 @@ Search = Annotated[str, Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
 PageSize = Annotated[int, Meta(ge=1, le=500, description="Items of one page.")]
 Cursor = Annotated[
-    str, Meta(max_length=300, pattern=r"^[\x21-\x7e]*$", description="`next_cursor` of the page before.")
+    str, Meta(pattern=r"^([0-9]{1,18}:[A-Za-z0-9._-]{1,64})?$", description="`next_cursor` of the page before.")
 ]
 
 
@@ -43,14 +43,14 @@ def read_body(raw: bytes, struct: type[S]) -> S:
 
 
 def read_query(query: Mapping[str, str], struct: type[S]) -> S:
-    """A query as `struct`; numbers and `true` or `false` are read from text, empty fields count as not given."""
+    """A query as `struct`; numbers and `true` or `false` are read from text."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     wrong: list[tuple[str, str]] = []
     values = {}
     for name, text in query.items():
         if name not in fields:
             wrong.append((name[:64], f"unknown field{did_you_mean(name[:64], fields)}"))
-        elif text:
+        else:
             try:
                 values[fields[name].name] = msgspec.convert(text, fields[name].type, strict=False)
             except msgspec.ValidationError as error:

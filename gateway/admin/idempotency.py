@@ -42,7 +42,7 @@ class Idempotency:
         self, key: str, request: RouteRequest, raw: bytes, serve: Callable[[], Awaitable[Reply]], *, secret: bool
     ) -> Reply:
         """The answer of `serve`, or of the first request with this key. Raises `Conflict` while that one runs."""
-        if not 1 <= len(key) <= _MAX_KEY or not key.isascii() or not key.isprintable():
+        if not 1 <= len(key) <= _MAX_KEY or not key.isascii() or not key.isprintable() or " " in key:
             raise InvalidFields(("Idempotency-Key", f"must be 1 to {_MAX_KEY} visible ASCII characters"))
         name = self._hash(request.principal.id, request.method, request.path, key)
         body = self._hash(repr(sorted(request.query.items())), raw.decode(errors="replace"))

@@ -60,21 +60,23 @@ class _Schemas:
 
 def _operation(route: Route, about: About, schemas: _Schemas) -> Json:
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1, "maxLength": 64}}
+        {"name": name, "in": "path", "required": True, "schema": _PATH_ID}
         for name in _PARAMETER.findall(route.path)
     ]
     if about.query is not None:
         parameters += _query(schemas.fields(about.query))
     writes = route.method in ("POST", "PUT", "PATCH", "DELETE")
     if route.method == "POST" and ":" in route.permission:
-        parameters.append(_header("Idempotency-Key", "Done once, however often it is sent within 24 hours.", 255))
-    if route.method in ("PATCH", "DELETE") and 412 in about.errors:
-        parameters.append(_header("If-Match", "The `ETag` that was read: 412 if it has changed since.", 64))
+        parameters.append(_header("Idempotency-Key", "Done once, however often it is sent within 24 hours.", _ONCE))
+    if route.method in ("PATCH", "PUT", "DELETE") and 412 in about.errors:
+        parameters.append(_header("If-Match", "The `ETag` that was read: 412 if it has changed since.", _VERSION))
     operation: Json = {
         "operationId": _name(route), "summary": about.summary, "tags": [about.tag], "parameters": parameters,
         "security": _security(route.permission), "x-permission": route.permission,
         "responses": _responses(route, about, schemas, writes=writes),
     }  # fmt: skip
+    if about.deprecated:
+        operation["deprecated"] = True
     if about.body is not None:
         content = {"application/json": {"schema": schemas.of(about.body)}}
         operation["requestBody"] = {"required": about.body_required, "content": content}
@@ -109,8 +111,7 @@ def _query(schema: Json) -> list[Json]:
     return parameters
 
 
-def _header(name: str, description: str, longest: int) -> Json:
-    schema = {"type": "string", "minLength": 1, "maxLength": longest}
+def _header(name: str, description: str, schema: Json) -> Json:
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
@@ -126,6 +127,9 @@ def _name(route: Route) -> str:
     return re.sub(r"\W+", "_", f"{route.method.lower()}{path}").strip("_")
 
 
+_PATH_ID: Json = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9._-]+$"}
+_ONCE: Json = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
+_VERSION: Json = {"type": "string", "pattern": "^(\\*|\"[0-9]{1,18}\")$"}
 _LICENSE: Json = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 _SECURITY: Json = {
     "token": {"type": "http", "scheme": "bearer", "description": "The `access_token` of a login, or an admin token."},

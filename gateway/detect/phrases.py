@@ -6,7 +6,7 @@ rules. Which phrases are looked for is said in `gateway.detect.words`.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -90,13 +90,20 @@ def without_accents(words: str) -> str:
 
 def alternatives(pattern: str) -> list[str]:
     """The branches of an alternation, split where it is not inside brackets."""
-    parts, depth, start = [], 0, 0
-    for at, sign in enumerate(pattern):
-        depth += (sign in "([") - (sign in ")]")
+    parts, start = [], 0
+    for at, sign, depth in _outside_classes(pattern):
         if sign == "|" and not depth:
             parts.append(pattern[start:at])
             start = at + 1
     return [*parts, pattern[start:]]
+
+
+def depth_after(pattern: str) -> int:
+    """How many brackets are open at its end; less than none if it closes others'."""
+    depth = 0
+    for _at, _sign, depth in _outside_classes(pattern):  # noqa: B007 - the last one counts
+        pass
+    return depth
 
 
 def filled(pattern: str, lists: Mapping[str, str]) -> str:
@@ -118,6 +125,22 @@ def bytes_pattern(pattern: str) -> str:
 def heads(pattern: str) -> str:
     """An alternation with each branch cut before its first gap: what must occur for it to match."""
     return "|".join(branch.partition(".{0,")[0].partition("<")[0] for branch in alternatives(pattern))
+
+
+def _outside_classes(pattern: str) -> Iterator[tuple[int, str, int]]:
+    """The signs that are neither escaped nor in a class, with their places and how deep in brackets what follows is."""
+    depth, at = 0, 0
+    while at < len(pattern):
+        sign = pattern[at]
+        if sign == "\\":
+            at += 2
+            continue
+        if sign == "[":
+            at = pattern.index("]", at + 2)
+            sign = "]"
+        depth += (sign == "(") - (sign == ")")
+        yield at, sign, depth
+        at += 1
 
 
 def _accents(ranges: Iterable[tuple[int, int]]) -> dict[int, str]:

@@ -24,6 +24,13 @@ CODECS: Mapping[str, Entry] = MappingProxyType({
     "gemini.generate": Entry("conversation", "generateContent", "gateway.dialects.gemini_codec:GeminiCodec"),
     "gemini.generate.array": Entry("conversation", "generateContent", "gateway.dialects.gemini_codec:GeminiArrayCodec"),
     "anthropic.messages": Entry("conversation", "messages", "gateway.dialects.anthropic_codec:MessagesCodec"),
+    "openai.embeddings": Entry(
+        "embeddings", "embeddings", "gateway.dialects.openai_embeddings_codec:EmbeddingsCodec"
+    ),
+    "gemini.embed": Entry("embeddings", "embedContent", "gateway.dialects.gemini_embed:EmbedCodec"),
+    "gemini.batchEmbed": Entry("embeddings", "batchEmbedContents", "gateway.dialects.gemini_embed:BatchEmbedCodec"),
+    "vertex.predict": Entry("embeddings", "predict", "gateway.dialects.gemini_embed:PredictCodec"),
+    "bedrock.converse": Entry("conversation", "converse", "gateway.dialects.bedrock_codec:ConverseCodec"),
 })
 
 

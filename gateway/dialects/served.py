@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.dialects.anthropic import CountTokens, Messages
 from gateway.dialects.gemini import GeminiArray, GeminiCount, GeminiDialect
+from gateway.dialects.gemini_embed import GeminiBatchEmbed, GeminiEmbed
 from gateway.dialects.openai_chat import Chat
 from gateway.dialects.openai_completions import Completions
 from gateway.dialects.openai_embeddings import Embeddings
@@ -61,5 +62,7 @@ CALLED = (
         "streamGenerateContent": Served("generateContent", (), GeminiArray),
         "streamGenerateContent?alt=sse": _GENERATE,
         "countTokens": Served("countTokens", (), GeminiCount),
+        "embedContent": Served("embedContent", (), GeminiEmbed),
+        "batchEmbedContents": Served("batchEmbedContents", (), GeminiBatchEmbed),
     }),
 )

@@ -8,7 +8,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from gateway.config import Guardrails, PolicyEntry
+import msgspec
+
+from gateway.config import Guardrails, PluginEntry, PolicyEntry
 from gateway.errors import Forbidden, InvalidRequest, Unavailable
 from gateway.exchange import Exchange
 from gateway.guardrails.check import Check
@@ -33,7 +35,7 @@ class Book:
         entries: Mapping[str, PolicyEntry] | None = None,
     ) -> None:
         self._settings = settings or Guardrails()
-        self._always = tuple(always)
+        self.always = tuple(always)
         self._rules = rules or Rules(_nothing)
         self._ready: dict[tuple[str, ...], Policy] = {}
         self._starting = asyncio.Lock()
@@ -42,13 +44,15 @@ class Book:
         self.entries: dict[str, PolicyEntry] = dict(known(self._settings) if entries is None else entries)
         self.model_policy: ModelPolicy = lambda _exchange: None
 
+    @property
+    def default(self) -> str | None:
+        """The configured policy for callers and models without one."""
+        return self._settings.policy
+
     def names_for(self, exchange: Exchange, requested: Sequence[str]) -> tuple[str, ...]:
         """The policies that hold. Raises `InvalidRequest` for a name that a request made up."""
         for name in requested:
-            entry = self.entries.get(name)
-            if entry is None or entry.shadow_of is not None:
-                text = f"There is no guardrail policy {name[:64]!r}{did_you_mean(name, self.entries)}."
-                raise InvalidRequest(text, code="unknown_guardrail_policy", param=FIELD)
+            self.check_name(name)
         if requested and not self._settings.per_request:
             raise Forbidden("Requests may not choose a guardrail policy here.", code="guardrail_policy_not_allowed")
         callers, models = self._callers(exchange) or self._settings.policy, self.model_policy(exchange)
@@ -56,6 +60,18 @@ class Book:
             return ()
         names = (callers, models, *requested)
         return tuple(dict.fromkeys([name for name in names if name]))
+
+    def check_name(self, name: str) -> None:
+        """Raises `InvalidRequest` for a name that no policy in force can have."""
+        entry = self.entries.get(name)
+        if entry is None or entry.shadow_of is not None:
+            text = f"There is no guardrail policy {name[:64]!r}{did_you_mean(name, self.entries)}."
+            raise InvalidRequest(text, code="unknown_guardrail_policy", param=FIELD)
+
+    def about(self, use: str) -> str:
+        """The first line that a guardrail says of itself, if it has been made."""
+        made = next((made for (of, _), made in self._rules.made.items() if of == use), None)
+        return (type(made).__doc__ or "").strip().partition("\n")[0] if made is not None else ""
 
     async def policy(self, names: tuple[str, ...]) -> Policy:
         """These policies together, ready. Raises `Unavailable` where one does not exist or cannot be made."""
@@ -77,28 +93,24 @@ class Book:
     def together(self, names: tuple[str, ...]) -> Policy:
         """These policies as one, drafts beside them; made, not started. Raises `LookupError` for an unknown name."""
         chosen = [self.entries[name] for name in names]
-        policy = Policy(names, [*self._always, *self._rules.checks(chosen)])
+        policy = Policy(names, [*self.always, *self._rules.checks(chosen)])
         policy.shadows = tuple(
             Policy((entry.name,), self._rules.checks([entry]))
             for entry in self.entries.values() if entry.shadow_of in names
         )
         return policy
 
-    def described(self) -> list[dict[str, Any]]:
+    def described(self) -> tuple["PolicyShown", ...]:
         """Every policy, for people."""
         own = {entry.name for entry in self._settings.policies}
-        return [
-            {
-                "name": entry.name, "description": entry.description, "version": entry.version, "hash": hash_of(entry),
-                "shadow_of": entry.shadow_of, "source": "configuration" if entry.name in own else "shipped",
-                "rules": [
-                    {"use": rule.use, "name": rule.name or rule.use, "stage": rule.stage, "action": rule.action,
-                     "actions": rule.actions, "threshold": rule.threshold, "async": rule.async_}
-                    for rule in entry.rules
-                ],
-            }
+        return tuple(
+            PolicyShown(
+                name=entry.name, description=entry.description, label=entry.version, hash=hash_of(entry),
+                shadow_of=entry.shadow_of, source="configuration" if entry.name in own else "shipped",
+                guardrails=tuple(rule.name or rule.use for rule in entry.rules), rules=tuple(map(_shown, entry.rules)),
+            )
             for entry in self.entries.values()
-        ]  # fmt: skip
+        )  # fmt: skip
 
     def _callers(self, exchange: Exchange) -> str | None:
         levels = exchange.caller.levels if exchange.caller is not None else ()
@@ -131,6 +143,38 @@ class Book:
                 if hasattr(made, "startup"):
                     await made.startup(self._gateway)
                 self._started.append(made)
+
+
+class RuleShown(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule of a policy; its options are not shown, for they may hold what is secret."""
+
+    use: str
+    name: str
+    stage: str | None
+    action: str | None
+    actions: dict[str, str]
+    threshold: float | None
+    is_async: bool
+
+
+class PolicyShown(msgspec.Struct, frozen=True, kw_only=True):
+    """One policy; `hash` changes with what it does."""
+
+    name: str
+    description: str
+    label: str
+    hash: str
+    shadow_of: str | None
+    source: str
+    guardrails: tuple[str, ...]
+    rules: tuple[RuleShown, ...]
+
+
+def _shown(rule: PluginEntry) -> RuleShown:
+    return RuleShown(
+        use=rule.use, name=rule.name or rule.use, stage=rule.stage, action=rule.action, actions=dict(rule.actions),
+        threshold=rule.threshold, is_async=rule.async_,
+    )
 
 
 def known(settings: Guardrails) -> dict[str, PolicyEntry]:

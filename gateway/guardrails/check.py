@@ -60,12 +60,12 @@ class Check:
         self.on_input, self.on_output = stage in ("input", "both"), stage in ("output", "both")
         self._actions = entry.actions
         self._given = entry.action
-        self._action: Action = entry.action or getattr(given, "action", None) or "block"
+        self.action: Action = entry.action or getattr(given, "action", None) or "block"
         own_threshold = getattr(given, "threshold", 0.5)
         self._threshold = float(own_threshold if entry.threshold is None else entry.threshold)
         self._replacement: str | None = getattr(given, "replacement", None)
         self.scan = guardrail.scan if isinstance(guardrail, Detector) else None
-        self._pseudonymises = "pseudonymise" in (self._action, *entry.actions.values())
+        self._pseudonymises = "pseudonymise" in (self.action, *entry.actions.values())
 
     @property
     def pseudonymises(self) -> bool:
@@ -75,7 +75,7 @@ class Check:
     @property
     def only_pseudonymises(self) -> bool:
         """Whether replies have nothing for it: stand-ins are for what models read."""
-        return {self._action, *self._actions.values()} == {"pseudonymise"}
+        return {self.action, *self._actions.values()} == {"pseudonymise"}
 
     def at_once(self) -> "Check":
         """The same check as one that is not in the background."""
@@ -97,8 +97,6 @@ class Check:
         assert isinstance(self.guardrail, Guardrail)
         try:
             verdict = await self.guardrail.check(text, context)
-            if verdict.findings:
-                return [self._hit(each, len(text)) for each in verdict.findings if each.score >= self._threshold]
             return [] if verdict.action == "pass" else self._judged(text, verdict)
         except GatewayError:
             raise
@@ -106,7 +104,7 @@ class Check:
             return [self._failed(error)]
 
     def _hit(self, found: Finding, length: int) -> Hit:
-        action = self._actions.get(found.kind, self._action) if self._actions else self._action
+        action = self._actions.get(found.kind, self.action) if self._actions else self.action
         start, end = max(0, found.start), min(length, found.end)
         text = self._replacement if action == "redact" else None
         return Hit(start, end, found.kind, found.score, action, self, text, whole=end - start == length)

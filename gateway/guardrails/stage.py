@@ -5,7 +5,7 @@ Which policy holds is in `book.py`, what a hit means in `notes.py` and `edits.py
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -13,7 +13,7 @@ import structlog
 
 from gateway.config import Acting
 from gateway.errors import GatewayError, InvalidRequest
-from gateway.exchange import Exchange, Request
+from gateway.exchange import Caller, Exchange, Request
 from gateway.guardrails.book import FIELD, HEADER, Book
 from gateway.guardrails.chain import Chain, Place
 from gateway.guardrails.check import Check, Hit
@@ -23,7 +23,7 @@ from gateway.guardrails.policy import Policy
 from gateway.guardrails.pseudonyms import Pseudonyms, Restore
 from gateway.guardrails.stream import ReplyGuard
 from gateway.guardrails.texts import Reading, edited, read_text
-from gateway.hookspecs import Detector, Filter, Guardrail, hookimpl
+from gateway.hookspecs import Detector, Filter, Guardrail, Route, hookimpl
 from gateway.secrets import derive
 from gateway.tasks import Tasks
 
@@ -83,8 +83,6 @@ class GuardrailStage:
     @hookimpl
     async def post_response(self, exchange: Exchange) -> Filter | None:
         """A filter for the reply, if anything judges replies at all."""
-        if exchange.internal.get("inner"):  # a judge's own answer is not judged
-            return None
         policy: Policy | None = exchange.internal.get(_POLICY)
         if policy is None:
             policy = await self.book.policy(self.book.names_for(exchange, ()))
@@ -98,6 +96,18 @@ class GuardrailStage:
         if not chain.checks and said is None:
             return None
         return ReplyGuard(chain, exchange, lambda hits, part: decide(exchange, hits, "output", part), said)
+
+    @hookimpl
+    def routes(self, gateway: Any) -> Iterable[Route]:  # noqa: ANN401, ARG002
+        """What an API key may ask of guardrails."""
+        from gateway.guardrails.api import routes
+
+        return routes(self)
+
+    def pseudonyms(self, caller: Caller | None, texts: Sequence[str]) -> Pseudonyms:
+        """Stand-ins for what is in these texts, with the key of the caller's tenant."""
+        tenant = caller.tenant if caller is not None else ""
+        return Pseudonyms(derive(self._secret, f"guardrail pseudonyms of {tenant}"), texts)
 
     async def _check(
         self, policy: Policy, exchange: Exchange, request: Request, readings: Sequence[Reading]
@@ -128,9 +138,7 @@ class GuardrailStage:
                 "`previous_response_id` cannot be used here: this policy puts stand-ins in place of personal data, and "
                 "keeps none of them. Send the whole conversation.", param="previous_response_id",
             )
-        tenant = exchange.caller.tenant if exchange.caller is not None else ""
-        key = derive(self._secret, f"guardrail pseudonyms of {tenant}")
-        made = exchange.internal[_STAND_INS] = Pseudonyms(key, [reading.text for reading in readings])
+        made = exchange.internal[_STAND_INS] = self.pseudonyms(exchange.caller, [reading.text for reading in readings])
         return made.stand_in
 
     def _beside(self, policy: Policy, exchange: Exchange, direction: str, places: Sequence[Place]) -> None:

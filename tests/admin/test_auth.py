@@ -7,12 +7,6 @@ from people import PASSWORD, world
 LOGIN = {"email": "admin@example.com", "password": PASSWORD}
 
 
-@pytest.fixture
-async def it(tmp_path):
-    async with world(tmp_path) as made:
-        yield made
-
-
 async def login(it, **changes):
     headers = changes.pop("headers", {})
     return await it.call(None, "POST", "/auth/login", {**LOGIN, **changes}, **headers)

@@ -4,13 +4,6 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from people import world
-
-
-@pytest.fixture
-async def it(tmp_path):
-    async with world(tmp_path) as made:
-        yield made
 
 
 async def make(it, who="member", path="/api-keys", **fields):
@@ -97,7 +90,7 @@ async def test_versions_protect_changes(it):
     assert changed.headers["etag"] != etag
     for method, body in (("PATCH", {"name": "c"}), ("DELETE", None)):
         assert (await it.call("member", method, path, body, if_match=etag)).status == 412
-    assert (await it.call("member", "PATCH", path, {"name": "d"}, if_match='"nonsense"')).status == 412
+    assert (await it.call("member", "PATCH", path, {"name": "d"}, if_match='"nonsense"')).status == 422
     await it.call("member", "PATCH", path, {"name": "d"}, status=200)
     await it.call("member", "DELETE", path, if_match="*", status=204)
 
@@ -150,8 +143,8 @@ async def test_lists_have_filters_search_and_pages(it):
         seen += [each["name"] for each in page["items"]]
         cursor = page["next_cursor"]
     assert sorted(seen) == ["al_pha", "alpha", "beta", "gamma"]
-    for wrong in ("cursor=x", "cursor=1%3A", "cursor=99999999999999999999%3Ax"):
-        assert (await it.call("member", "GET", f"/api-keys?{wrong}")).status in (200, 400)
+    for wrong in ("cursor=x", "cursor=1%3A", "cursor=99999999999999999999%3Ax", "limit=", "tenant="):
+        assert (await it.call("member", "GET", f"/api-keys?{wrong}")).status == 422
     assert (await it.call("member", "GET", "/api-keys?limit=0")).status == 422
 
 

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from people import world
 
 from gateway.accounts.roles import GRANTS, MATRIX, RANK, ROLES, reach
 
@@ -13,12 +12,6 @@ PUBLIC = {
 }  # fmt: skip
 ENDS_THE_SESSION = {"/api/v1/admin/auth/logout"}
 READS = {"GET"}
-
-
-@pytest.fixture
-async def it(tmp_path):
-    async with world(tmp_path) as made:
-        yield made
 
 
 def routes(it):

@@ -25,7 +25,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """What to look for, and how sure it must be."""
 
     categories: Annotated[tuple[Category, ...], Meta(min_length=1)] = _ALL
-    threshold: Annotated[Share, Meta(description="Report what is at least as likely.")] = 0.5
+    threshold: Annotated[Share, Meta(description="Findings with a lower score do not count.")] = 0.5
     thresholds: Annotated[dict[Category, Share], Meta(description="Another threshold for a category.")] = {}
 
 
@@ -37,13 +37,16 @@ class Moderation:
     hold_back = 0  # the whole text is judged
 
     def __init__(self, options: Options) -> None:
-        self._limits: Mapping[str, float] = {
+        limits: dict[str, float] = {
             category: options.thresholds.get(category, options.threshold) for category in options.categories
         }
+        self.threshold = min(limits.values())
+        # With one threshold for all, weak findings are reported as well: a policy may have another.
+        self._limits: Mapping[str, float] = limits if options.thresholds else dict.fromkeys(limits, 0.0)
         self._model = load("moderation", signals=True)
 
     def scan(self, text: str, part: str = "content") -> Sequence[Finding]:  # noqa: ARG002
-        """See `Detector.scan`. A finding of the whole text for each category that reaches its threshold."""
+        """See `Detector.scan`. A finding of the whole text for each category, however weak if all share a threshold."""
         if not text:
             return []
         scores = self._model.scores(plain(text).text)

@@ -19,7 +19,7 @@ from gateway.detect.injection import Injections
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How sure it must be."""
 
-    threshold: Annotated[float, Meta(ge=0, le=1, description="Report what is at least as likely.")] = 0.5
+    threshold: Annotated[float, Meta(ge=0, le=1, description="Findings with a lower score do not count.")] = 0.5
 
 
 class PromptInjection:
@@ -30,9 +30,12 @@ class PromptInjection:
     hold_back = 0  # a sentence's sense is known at its end
 
     def __init__(self, options: Options) -> None:
-        self._threshold = options.threshold
+        self.threshold = options.threshold
         self._injections = Injections()
 
     def scan(self, text: str, part: str = "content") -> Sequence[Finding]:  # noqa: ARG002
-        """See `Detector.scan`. The kinds are those of the rules, `obfuscated`, and `likely` for the model's word."""
-        return [finding for finding in self._injections.findings(text) if finding.score >= self._threshold]
+        """See `Detector.scan`. Weak findings too: `threshold` says what counts.
+
+        The kinds are those of the rules, `obfuscated`, and `likely` for the model's word.
+        """
+        return self._injections.findings(text)

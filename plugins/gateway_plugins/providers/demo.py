@@ -61,7 +61,7 @@ class Demo:
 
     name = "demo"
     endpoints = frozenset(PATHS)
-    wires = ("openai.chat",)
+    wires = ("openai.chat", "openai.embeddings")
     takes = frozenset({"demo"})  # faults can be asked for in every dialect
     price_book = None
     prices: Mapping[str, PriceEntry] = PRICES

@@ -24,6 +24,9 @@ import msgspec
 from msgspec import Meta
 
 from gateway import Exchange, HttpRequest, InvalidRequest, Secret, Target, hookimpl
+from gateway.bridge import wire_for
+from gateway.dialects.gemini_parts import is_fetched_by_google
+from gateway.fetch import Fetch
 from gateway.googleauth import Account, GoogleTokens, account_of
 from gateway.jsonbody import outgoing
 from gateway_plugins.providers import anthropic, openai_compatible
@@ -61,6 +64,12 @@ class Options(openai_compatible.Address, frozen=True, forbid_unknown_fields=True
         "computer-use-*", "context-1m-*", "context-management-*", "fine-grained-tool-streaming-*",
         "interleaved-thinking-*", "output-128k-*", "token-efficient-tools-*", "tool-search-tool-*", "web-search-*",
     )  # fmt: skip
+    fetch_urls: Annotated[
+        bool, Meta(description="Fetch links of translated requests here and send their bytes, where Google would not.")
+    ] = False
+    fetch_max_bytes: Annotated[
+        int, Meta(ge=1, description="Of all links of one request together.")
+    ] = 20 * 1024 * 1024
     price_book: str | None = "google"
 
 
@@ -85,12 +94,15 @@ class Gemini(openai_compatible.OpenAICompatible):
             )
         self._account = _account(config)
         self._tokens: GoogleTokens | None = None
+        self._fetch: Fetch | None = None
         self._root = config.base_url.rstrip("/") or _address(config)
         super().__init__(msgspec.structs.replace(config, base_url=self._root))
 
     @hookimpl
     async def startup(self, gateway: "Gateway") -> None:
-        """Get ready to ask for tokens; the first request asks for the first one."""
+        """Get ready to ask for tokens and links; the first request asks for the first one."""
+        if self.config.fetch_urls:
+            self._fetch = Fetch(gateway.upstream, self.name, self.config.fetch_max_bytes)
         if self.vertex:
             self._tokens = GoogleTokens(self.name, gateway.upstream, self._account, ca_file=self.config.ca_file)
 
@@ -101,9 +113,15 @@ class Gemini(openai_compatible.OpenAICompatible):
             await self._tokens.close()
 
     @hookimpl
-    async def before_attempt(self, exchange: Exchange, target: Target) -> None:  # noqa: ARG002
-        """See that there is a valid token."""
-        if target.provider is self and self._tokens is not None:
+    async def before_attempt(self, exchange: Exchange, target: Target) -> None:
+        """See that there is a valid token, and that links which Google would not fetch are bytes."""
+        if target.provider is not self:
+            return
+        if self._fetch is not None:
+            wire = wire_for(exchange.endpoint, exchange.dialect.name, self, target.model)
+            if wire == "gemini.generate" != exchange.dialect.name:
+                await self._fetch.into(exchange, lambda url: not is_fetched_by_google(url))
+        if self._tokens is not None:
             await self._tokens.token()
 
     @hookimpl

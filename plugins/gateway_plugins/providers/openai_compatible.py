@@ -69,7 +69,7 @@ class OpenAICompatible:
 
     Config: type[Address] = Options
     endpoints = frozenset(PATHS) - {"responses"}
-    wires: tuple[str, ...] = ("openai.chat",)
+    wires: tuple[str, ...] = ("openai.chat", "openai.embeddings")
     paths: Mapping[str, str] = PATHS
     name = "openai_compatible"
 

@@ -5,6 +5,7 @@ import json
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from recordings import SHARED, needs_recordings
 from running import running
 
 from gateway import Exchange, InvalidRequest, Secret, Target
@@ -212,3 +213,27 @@ async def test_a_key_in_the_url_is_refused_with_the_way_to_do_it(vertex):
     assert told["status"] == "UNAUTHENTICATED"
     assert "x-goog-api-key" in told["message"]
     assert vertex.gw.key not in told["message"]
+
+
+VERTEX_CLAUDE = sorted(SHARED.glob("recordings/other/vertex-anthropic/*.json"))
+
+
+@needs_recordings
+@pytest.mark.parametrize("file", VERTEX_CLAUDE, ids=[file.stem for file in VERTEX_CLAUDE])
+async def test_recorded_claude_on_vertex_passes_byte_for_byte(vertex, file):
+    """Anthropic's client names the model and no version: the upstream gets the recorded body, the client its bytes."""
+    recording = json.loads(file.read_text())
+    recorded, response = recording["request"]["body"], recording["response"]
+    data = response["body_text"].encode() if response.get("body_text") else json.dumps(response["body"]).encode()
+    vertex.grant("ya29.one")
+    vertex.upstream.script(data, status=response["status"], content_type=response["headers"]["content-type"])
+    body = {name: value for name, value in recorded.items() if name != "anthropic_version"}
+    async with vertex.gw.client.post(
+        vertex.gw.root + "/v1/messages", json={"model": f"vertex/{recording['model']}", **body},
+        headers={"x-api-key": vertex.gw.key},
+    ) as reply:
+        assert await reply.read() == data
+    (sent,) = vertex.upstream.requests
+    assert sent.json == recorded
+    action = "streamRawPredict" if recording["stream"] else "rawPredict"
+    assert sent.path.endswith(f"/publishers/anthropic/models/{recording['model']}:{action}")
