@@ -15,6 +15,7 @@ from gateway.errors import Unavailable
 from gateway.guardrails.building import model_policy
 from gateway.guardrails.stage import GuardrailStage
 from gateway.httpserver import HttpServer
+from gateway.inner import InnerCalls
 from gateway.metrics import Metrics
 from gateway.money.estimate import Estimator
 from gateway.money.journal import Journal
@@ -120,7 +121,9 @@ async def open_process(
     gateway.snapshot = snapshot(config, gateway.metrics.dropped)
     await gateway.snapshot.plugins.startup(gateway)
     accounting = Accounting(Estimator(), gateway.metrics)
-    app = App(gateway, Pipeline(gateway, accounting), accounting)
+    pipeline = Pipeline(gateway, accounting)
+    gateway.ask = InnerCalls(gateway, pipeline, accounting).ask
+    app = App(gateway, pipeline, accounting)
     server = HttpServer(app.serve, config.server, render_error=app.render_error)
     process = Process(gateway, server, accounting, app)
     app.ready = lambda: process.ready

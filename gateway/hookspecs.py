@@ -106,27 +106,6 @@ class Redaction(msgspec.Struct, frozen=True):
     text: str
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """What a guardrail says of a text: `pass`, `warn`, `redact` or `block`.
-
-    For `redact`, give either `redactions` (best: in a stream only the events with these characters change) or
-    the whole new `text`. `reason` is a category or a rule's name, for the caller and the log: never what matched.
-    """
-
-    action: Literal["pass", "warn", "redact", "block"] = "pass"
-    text: str | None = None
-    reason: str = ""
-    redactions: tuple[Redaction, ...] = ()
-
-
-class Context(msgspec.Struct, frozen=True):
-    """Where a checked text stands: `direction` is input or output, `part` as in `events.Text`."""
-
-    direction: str
-    exchange: Exchange
-    part: str = "content"
-
-
 class Finding(msgspec.Struct, frozen=True):
     """What a detector found: the characters from `start` to before `end`, what they are (`SSN`, `hate`), how surely.
 
@@ -137,6 +116,29 @@ class Finding(msgspec.Struct, frozen=True):
     end: int
     kind: str
     score: float = 1.0
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a guardrail says of a text: `pass`, `warn`, `redact` or `block`.
+
+    For `redact`, give either `redactions` (best: in a stream only the events with these characters change) or
+    the whole new `text`. `reason` is a category or a rule's name, for the caller and the log: never what matched.
+    Or leave the action to the policy, and say what you found where: `findings`.
+    """
+
+    action: Literal["pass", "warn", "redact", "block"] = "pass"
+    text: str | None = None
+    reason: str = ""
+    redactions: tuple[Redaction, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+class Context(msgspec.Struct, frozen=True):
+    """Where a checked text stands: `direction` is input or output, `part` as in `events.Text`."""
+
+    direction: str
+    exchange: Exchange
+    part: str = "content"
 
 
 @runtime_checkable

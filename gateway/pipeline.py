@@ -60,7 +60,7 @@ class Pipeline:
     ) -> "Answer":
         """One request, from its headers to the end of its reply. `params` are those of its path."""
         snapshot = self._gateway.snapshot
-        exchange = Exchange(_new_id(), endpoint, dialect, incoming.safe_headers, now_ms())
+        exchange = Exchange(new_id(), endpoint, dialect, incoming.safe_headers, now_ms())
         exchange.internal["plugins"] = snapshot.plugins
         incoming.request_id = exchange.id
         snapshot.use.enter()
@@ -69,7 +69,7 @@ class Pipeline:
             exchange.caller = await self.authenticate(snapshot, incoming.headers)
             await self._receive(exchange, incoming, params)
             cached = await snapshot.plugins.pre_request(exchange)
-            reply = await self._ask_targets(snapshot, exchange, incoming) if cached is None else cached
+            reply = await self.ask_targets(snapshot, exchange, incoming) if cached is None else cached
             if not isinstance(reply, Reply):
                 return reply  # a stream: it has been relayed
             exchange.http_status = reply.status
@@ -108,8 +108,8 @@ class Pipeline:
         raw = await incoming.body(self._gateway.snapshot.config.server.max_body_bytes)
         exchange.request = exchange.dialect.decode(raw, read_object(raw), params)
 
-    async def _ask_targets(
-        self, snapshot: Snapshot, exchange: Exchange, incoming: "Incoming"
+    async def ask_targets(
+        self, snapshot: Snapshot, exchange: Exchange, incoming: "Incoming | None"
     ) -> "Reply | Answer":
         """Try the model's targets in order until one answers; a failure before its first byte leads to the next."""
         assert exchange.request is not None
@@ -378,6 +378,6 @@ def header_safe(text: str) -> str:
     return "".join(c if " " <= c <= "~" else "?" for c in text[:1000])
 
 
-def _new_id() -> str:
+def new_id() -> str:
     """A request id that sorts by time: 12 hex digits of milliseconds and 64 random bits. Unique, not secret."""
     return f"req_{now_ms() << 64 | random.getrandbits(64):028x}"

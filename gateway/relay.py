@@ -91,10 +91,10 @@ class StreamRelay:
     """One stream on its way from a target to the client."""
 
     def __init__(
-        self, exchange: Exchange, incoming: "Incoming", accounting: Accounting, settings: "Stream"
+        self, exchange: Exchange, incoming: "Incoming | None", accounting: Accounting, settings: "Stream"
     ) -> None:
         self._exchange = exchange
-        self._incoming = incoming
+        self._incoming: Incoming = incoming  # type: ignore[assignment] # there is one wherever a stream is
         self._accounting = accounting
         self._settings = settings
         self._quiet = settings.keepalive_after

@@ -4,15 +4,18 @@ Here are only the values; `boot.py` builds them.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gateway.config import Config
+from gateway.errors import Unavailable
 
 if TYPE_CHECKING:
+    from gateway.exchange import Caller
+    from gateway.hookspecs import Reply
     from gateway.metrics import Metrics
     from gateway.money.journal import Journal
     from gateway.money.prices import PriceBook
@@ -40,6 +43,12 @@ class Gateway:
         self.metrics = metrics
         self.snapshot: Snapshot       # the current configuration; an exchange keeps the one it began with
         self.draining = False
+        # Asks a configured model: set where requests are served. See `gateway.inner`.
+        self.ask: Callable[[Caller, Mapping[str, Any]], Awaitable[Reply]] = _nobody
+
+
+async def _nobody(caller: "Caller", body: Mapping[str, Any]) -> "Reply":  # noqa: ARG001
+    raise Unavailable("No models can be asked here.")
 
 
 class Use:

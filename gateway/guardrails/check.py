@@ -97,6 +97,8 @@ class Check:
         assert isinstance(self.guardrail, Guardrail)
         try:
             verdict = await self.guardrail.check(text, context)
+            if verdict.findings:
+                return [self._hit(each, len(text)) for each in verdict.findings if each.score >= self._threshold]
             return [] if verdict.action == "pass" else self._judged(text, verdict)
         except GatewayError:
             raise

@@ -83,6 +83,8 @@ class GuardrailStage:
     @hookimpl
     async def post_response(self, exchange: Exchange) -> Filter | None:
         """A filter for the reply, if anything judges replies at all."""
+        if exchange.internal.get("inner"):  # a judge's own answer is not judged
+            return None
         policy: Policy | None = exchange.internal.get(_POLICY)
         if policy is None:
             policy = await self.book.policy(self.book.names_for(exchange, ()))
