@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway import Context, Secret, Verdict, hookimpl
-from gateway.guardrails.service import Service, ServiceFailure, ServiceOptions
+from gateway.judge import Service, ServiceFailure, ServiceOptions
 
 if TYPE_CHECKING:
     from gateway import Gateway

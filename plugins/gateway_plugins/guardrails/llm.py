@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway import Context, Finding, GatewayError, QuotaExceeded, Verdict, hookimpl
-from gateway.guardrails.service import ServiceFailure
+from gateway.judge import ServiceFailure
 
 if TYPE_CHECKING:
     from gateway import Gateway
