@@ -209,6 +209,9 @@ class RouteRequest(Protocol):
     async def body(self) -> bytes:
         """The body as it came."""
 
+    async def form(self) -> Mapping[str, str]:
+        """The fields of a form (`application/x-www-form-urlencoded`); of a repeated one the last."""
+
     def cookie(self, name: str) -> str | None:
         """One cookie of the request."""
 

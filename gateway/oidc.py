@@ -88,20 +88,19 @@ class Issuer:
         return self._metadata[1]
 
     async def claims(
-        self, token: str, *, audience: Sequence[str], algorithms: Sequence[str] = ("RS256",), kind: str = ""
+        self, token: str, *, audience: Sequence[str], algorithms: Sequence[str] = ("RS256",), subject: bool = True
     ) -> dict[str, Any]:
         """The claims of a token that this issuer signed for one of `audience`, and that holds now.
 
-        `kind` is the `typ` that its header must have, if any. Raises `BadToken`, or `Unavailable` where the issuer's
-        keys cannot be had.
+        With `subject` it has to name one. Raises `BadToken`, or `Unavailable` where the issuer's keys cannot be had.
         """
         head = header(token)
         if head.get("alg") not in algorithms or head["alg"] not in ALGORITHMS:
             raise BadToken("This token is signed in a way that is not accepted here.")
-        if kind and str(head.get("typ", "")).lower().removeprefix("application/") != kind:
-            raise BadToken("This token was made for something else.")
         claims = await self._signed(token, str(head.get("kid", "")), [head["alg"]])
         _check(claims, self.url, audience, now_ms() / 1000)
+        if subject and (not isinstance(claims.get("sub"), str) or not claims["sub"]):
+            raise BadToken("This token names nobody.")
         return claims
 
     async def get(self, url: str, type_: type[T]) -> T:
@@ -197,8 +196,6 @@ def _check(claims: Mapping[str, Any], issuer: str, audience: Sequence[str], now:
         raise BadToken("This token has expired.", code="token_expired")
     if any(isinstance(moment, int | float) and moment - _LEEWAY > now for moment in (since, made)):
         raise BadToken("This token is not valid yet.")
-    if not isinstance(claims.get("sub"), str) or not claims["sub"]:
-        raise BadToken("This token names nobody.")
 
 
 def _key_set(document: Mapping[str, Any], issuer: str) -> KeySet:

@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 import structlog
 
 from gateway.admin.errors import error_reply
 from gateway.cookies import read_cookie
 from gateway.dispatch import PluginError, Plugins
-from gateway.errors import Forbidden, GatewayError, InternalError, Unauthenticated
+from gateway.errors import Forbidden, GatewayError, InternalError, InvalidRequest, Unauthenticated, UnsupportedMedia
 from gateway.exchange import Caller
 from gateway.hookspecs import Reply, Route
 from gateway.jsonbody import read_object
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Call = Callable[["Incoming", Mapping[str, str]], Awaitable["Answer"]]
 
+_FORM = "application/x-www-form-urlencoded"
 _LOOPBACK = ("127.", "::1")
 _log = structlog.get_logger("gateway.pluginroutes")
 
@@ -124,6 +126,16 @@ class _Request:
         if body:
             self._incoming.check_json()
         return body
+
+    async def form(self) -> Mapping[str, str]:
+        """The fields of a form."""
+        if self._incoming.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+            raise UnsupportedMedia("Send a form: application/x-www-form-urlencoded.")
+        try:
+            text = (await self._incoming.body(self._limit)).decode()
+            return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=100))
+        except ValueError:
+            raise InvalidRequest("The form is not UTF-8, or has more than 100 fields.") from None
 
     def cookie(self, name: str) -> str | None:
         """One cookie of the request."""

@@ -1,8 +1,10 @@
 """An OpenID Connect issuer on loopback with keys of its own: it signs whatever a test wants."""
 
+import hashlib
 import hmac
 import time
-from base64 import urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
+from urllib.parse import unquote_plus, urlencode
 
 import msgspec
 from aiohttp import web
@@ -18,9 +20,15 @@ class FakeIssuer:
         self.keys = [RSAKey.generate_key(2048, {"kid": "one", "use": "sig"})]
         self.asked: dict[str, int] = {}
         self.metadata: dict = {}
+        self.person: dict = {}         # claims of whoever signs in
+        self.client = ("gateway", "a client's secret")
+        self.spoilt: dict = {}         # claims that are wrong in the ID token
+        self._codes: dict[str, dict] = {}
         app = web.Application()
         app.router.add_get("/.well-known/openid-configuration", self._metadata)
         app.router.add_get("/keys", self._keys)
+        app.router.add_get("/authorize", self._authorize)
+        app.router.add_post("/token", self._token)
         self._server = TestServer(app)
 
     async def __aenter__(self):
@@ -56,7 +64,32 @@ class FakeIssuer:
 
     async def _metadata(self, request):
         self._count(request)
-        return web.json_response({"issuer": self.url, "jwks_uri": f"{self.url}/keys", **self.metadata})
+        return web.json_response({
+            "issuer": self.url, "jwks_uri": f"{self.url}/keys", "authorization_endpoint": f"{self.url}/authorize",
+            "token_endpoint": f"{self.url}/token", "end_session_endpoint": f"{self.url}/end", **self.metadata,
+        })
+
+    async def _authorize(self, request):
+        """Nobody is asked: the person is signed in and sent back with a code that counts once."""
+        query = request.query
+        assert query["response_type"] == "code"
+        assert query["code_challenge_method"] == "S256"
+        assert "openid" in query["scope"].split()
+        code = f"code-{len(self._codes)}"
+        self._codes[code] = dict(query)
+        raise web.HTTPFound(f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state'], 'iss': self.url})}")
+
+    async def _token(self, request):
+        form = await request.post()
+        asked = self._codes.pop(form["code"], None)
+        client, _, secret = b64decode(request.headers.get("authorization", " ").partition(" ")[2]).decode().partition(":")
+        verifier = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        if asked is None or (unquote_plus(client), unquote_plus(secret)) != self.client:
+            return web.json_response({"error": "invalid_client", "error_description": "no such client"}, status=401)
+        if _base64(verifier) != asked["code_challenge"] or form["redirect_uri"] != asked["redirect_uri"]:
+            return web.json_response({"error": "invalid_grant"}, status=400)
+        claims = {"aud": self.client[0], "nonce": asked["nonce"], **self.person, **self.spoilt}
+        return web.json_response({"id_token": self.token(**claims), "access_token": "x", "token_type": "Bearer"})
 
     async def _keys(self, request):
         self._count(request)

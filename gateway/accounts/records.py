@@ -109,6 +109,16 @@ class AdminToken(msgspec.Struct, frozen=True, kw_only=True):
     last_used: int | None = None
 
 
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody of an identity provider, and the user whom they are here."""
+
+    issuer: str
+    subject: str
+    tenant: str
+    user: str
+    created: int
+
+
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody signed in, at a browser or with a token; `issuer` is who vouched for them, if not a password."""
 

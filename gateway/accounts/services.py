@@ -7,6 +7,7 @@ from gateway.accounts.invitations import Invitations
 from gateway.accounts.passwords import Passwords
 from gateway.accounts.serviceaccounts import ServiceAccounts
 from gateway.accounts.sessions import IDLE_MS, LIFETIME_MS, Sessions
+from gateway.accounts.sso import SignOn
 from gateway.accounts.teams import Teams
 from gateway.accounts.tenants import Tenants
 from gateway.accounts.users import Users
@@ -30,3 +31,4 @@ class Accounts:
         self.keys = ApiKeys(self.book)
         self.service_accounts = ServiceAccounts(self.book)
         self.audit = Audit(self.book)
+        self.sign_on = SignOn(self.book, self.sessions)

@@ -100,6 +100,11 @@ class Sessions:
             raise Conflict("An admin token has no session: revoke the token instead.")
         await self._end(who, origin, {"id": who.session}, "logout", ("session", who.session))
 
+    async def issuer_of(self, who: Principal) -> str | None:
+        """The identity provider that vouched for the session that asks; `None` for a password or a token."""
+        session = await self._store.one(Session, id=who.session) if who.session else None
+        return session.issuer if session else None
+
     async def opened(self, who: Principal) -> tuple[Session, ...]:
         """The open sessions of whoever asks, newest first."""
         page = await self._store.page(Session, {"user": who.id}, limit=500)

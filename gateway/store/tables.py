@@ -8,7 +8,18 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.accounts.records import AdminToken, Invitation, Key, Limits, ServiceAccount, Session, Team, Tenant, User
+from gateway.accounts.records import (
+    AdminToken,
+    Identity,
+    Invitation,
+    Key,
+    Limits,
+    ServiceAccount,
+    Session,
+    Team,
+    Tenant,
+    User,
+)
 from gateway.store.database import Row
 
 LIMITS: Final = ("requests_per_minute", "tokens_per_minute", "concurrency", "cost_daily", "cost_monthly", "models")
@@ -92,6 +103,7 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType({
         Table("service_accounts", ServiceAccount, ("name",), {"teams": "team_id IN ({0})", "own": "id = {0}"}),
         Table("admin_tokens", AdminToken, ("name",), secrets=("digest",), versioned=False),
         Table("sessions", Session, filters={"not": "id <> {0}"}, secrets=("digest",), versioned=False),
+        Table("sso_identities", Identity, versioned=False),
         Table("invitations", Invitation, ("email",), secrets=("digest",), versioned=False),
     )
 })  # fmt: skip

@@ -21,7 +21,6 @@ FIRST_MAC: Final = "0" * 64
 _PLAIN: Final = {
     "team_members": {"team_id", "user_id", "tenant_id", "created"},
     "login_failures": {"name", "failures", "last", "until"},
-    "sso_identities": {"issuer", "subject", "tenant_id", "user_id", "created"},
 }  # fmt: skip
 
 
