@@ -288,6 +288,8 @@ async def _refused(exchange: Exchange, upstream: UpstreamReply, target: Target) 
             status_of(told.kind, upstream.status), told.message or plain, code=told.code, param=told.param,
             retry_after=told.retry_after, headers=headers, kind=told.kind,
         )
+    if (errortype := upstream.headers.get("x-amzn-errortype")) is not None:  # the class, which the body does not say
+        headers["x-amzn-errortype"] = header_safe(errortype)
     message, code = _message_of(body)
     return UpstreamRefused(
         upstream.status, message or plain,

@@ -5,6 +5,7 @@ What the files hold is in tests/conversations/README.md; adding a case needs no 
 
 import json
 from pathlib import Path
+from urllib.parse import quote
 
 import awsframes
 import pytest
@@ -107,7 +108,7 @@ async def exchange(stage, case):
     stage.upstream.script(served, status=reply.get("status", 200), content_type=content_type, headers=headers)
     client = told["client"]
     body = {**client["body"], "model": case}
-    path = (client.get("path") or DIALECTS[case.split("/")[0]]["path"]).replace("{model}", case)
+    path = (client.get("path") or DIALECTS[case.split("/")[0]]["path"]).replace("{model}", quote(case, safe=""))
     headers = {"authorization": f"Bearer {stage.gw.key}", "content-type": "application/json", **client.get("headers", {})}
     async with stage.gw.client.post(stage.gw.root + path, headers=headers, data=json.dumps(body)) as answer:
         raw = await answer.read()

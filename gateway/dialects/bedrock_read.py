@@ -37,7 +37,7 @@ from gateway.exchange import Request
 DIALECT = "bedrock.converse"
 MORE = "additionalModelRequestFields"
 _PLACED = frozenset({
-    "modelId", "messages", "system", "inferenceConfig", "toolConfig", MORE, "requestMetadata", "serviceTier",
+    "model", "modelId", "messages", "system", "inferenceConfig", "toolConfig", MORE, "requestMetadata", "serviceTier",
     "outputConfig",
 })
 _SPEC = frozenset({"name", "description", "inputSchema", "strict"})

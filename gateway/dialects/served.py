@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from gateway.dialects.anthropic import CountTokens, Messages
+from gateway.dialects.bedrock import Converse, ConverseStream
 from gateway.dialects.gemini import GeminiArray, GeminiCount, GeminiDialect
 from gateway.dialects.gemini_embed import GeminiBatchEmbed, GeminiEmbed
 from gateway.dialects.openai_chat import Chat
@@ -39,6 +40,10 @@ def _under(path: str) -> tuple[str, ...]:
     return tuple(prefix + path for prefix in PREFIXES)
 
 
+def _models(action: str) -> tuple[str, ...]:
+    return tuple(f"{prefix}/model/{{model}}{action}" for prefix in ("", "/bedrock", *PREFIXES))
+
+
 SERVED = (
     Served("chat.completions", _under("/chat/completions"), Chat),
     Served("completions", _under("/completions"), Completions),
@@ -50,6 +55,8 @@ SERVED = (
         (*_under("/messages/count_tokens"), ANTHROPIC + "/v1/messages/count_tokens"),
         CountTokens,
     ),
+    Served("converse", _models("/converse"), Converse),
+    Served("converse", _models("/converse-stream"), ConverseStream),
 )
 
 # Google's clients put a version of their own behind the address that they are given.
