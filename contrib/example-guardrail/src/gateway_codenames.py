@@ -6,11 +6,12 @@
 """
 
 import re
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from gateway import Context, Redaction, Verdict
+from gateway import Finding
 
 Name = Annotated[str, Meta(min_length=1)]
 
@@ -23,15 +24,16 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Codenames:
-    """Replaces each name, whatever its case."""
+    """Finds each name, whatever its case."""
+
+    action = "redact"
 
     def __init__(self, config: Config) -> None:
         names = sorted(config.names, key=len, reverse=True)
         self.hold_back = len(names[0])
+        self.replacement = config.replacement
         self._names = re.compile("|".join(map(re.escape, names)), re.IGNORECASE)
-        self._replacement = config.replacement
 
-    async def check(self, text: str, context: Context) -> Verdict:
-        """Judge one text of a request or an answer."""
-        found = [Redaction(*match.span(), self._replacement) for match in self._names.finditer(text)]
-        return Verdict("redact", redactions=tuple(found), reason="codename") if found else Verdict()
+    def scan(self, text: str, part: str = "content") -> Sequence[Finding]:
+        """All names in one text of a request or an answer."""
+        return [Finding(*match.span(), "CODENAME") for match in self._names.finditer(text)]
