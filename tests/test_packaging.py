@@ -108,7 +108,7 @@ def test_a_foreign_plugin_installs_beside_it_in_a_clean_environment(wheel, tmp_p
     found = {plugin["id"]: plugin for plugin in listed}
     assert set(PROJECT["entry-points"]["ai_gateway.plugins"]) | {"guardrail.codenames"} == set(found)
     assert [plugin["error"] for plugin in listed if plugin["error"]] == []
-    assert found["guardrail.codenames"]["about"] == "Replaces each name, whatever its case."
+    assert found["guardrail.codenames"]["about"] == "Finds each name, whatever its case."
     assert all("clean/lib" in plugin["file"] for plugin in listed)
     file = tmp_path / "config.yaml"
     file.write_text("plugins:\n  - {use: guardrail.codenames, with: {names: [falcon]}}\n")
