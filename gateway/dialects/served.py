@@ -11,6 +11,7 @@ from gateway.dialects.gemini_embed import GeminiBatchEmbed, GeminiEmbed
 from gateway.dialects.openai_chat import Chat
 from gateway.dialects.openai_completions import Completions
 from gateway.dialects.openai_embeddings import Embeddings
+from gateway.dialects.openai_others import Detokenize, Images, Moderations, Rerank, Score, Tokenize
 from gateway.dialects.responses import Responses
 from gateway.hookspecs import Dialect
 
@@ -49,6 +50,12 @@ SERVED = (
     Served("completions", _under("/completions"), Completions),
     Served("embeddings", _under("/embeddings"), Embeddings),
     Served("responses", _under("/responses"), Responses),
+    Served("moderations", _under("/moderations"), Moderations),
+    Served("images.generations", _under("/images/generations"), Images),
+    Served("rerank", (*_under("/rerank"), "/rerank", "/v2/rerank"), Rerank),
+    Served("score", (*_under("/score"), "/score"), Score),
+    Served("tokenize", (*_under("/tokenize"), "/tokenize"), Tokenize),
+    Served("detokenize", (*_under("/detokenize"), "/detokenize"), Detokenize),
     Served("messages", (*_under("/messages"), ANTHROPIC + "/v1/messages"), Messages),
     Served(
         "messages.count_tokens",

@@ -14,6 +14,8 @@ from msgspec import Meta
 from gateway import Secret
 from gateway_plugins.providers import openai_compatible
 
+PATHS = {**openai_compatible.PATHS, "moderations": "/moderations", "images.generations": "/images/generations"}
+
 
 class Options(openai_compatible.Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The key, and whose account pays."""
@@ -35,6 +37,8 @@ class OpenAI(openai_compatible.OpenAICompatible):
 
     Config = Options
     name = "openai"
+    endpoints = frozenset(PATHS) - {"responses"}
+    paths = PATHS
 
     def __init__(self, config: Options) -> None:
         if not config.api_key:

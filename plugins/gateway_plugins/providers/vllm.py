@@ -23,12 +23,22 @@ _GUIDED = {
     "guided_whitespace_pattern": "whitespace_pattern",
 }
 
+PATHS = {
+    **openai_compatible.PATHS, "rerank": "/rerank", "score": "/score", "tokenize": "/tokenize",
+    "detokenize": "/detokenize", "messages": "/messages", "messages.count_tokens": "/messages/count_tokens",
+}
+_MESSAGES = frozenset({"messages", "messages.count_tokens"})
+_AT_ROOT = ("tokenize", "detokenize")  # the server has these beside /v1, not under it
+
 
 class Options(openai_compatible.Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the server is, and what it understands."""
 
     responses: bool = True
     takes: tuple[str, ...] = ("max_tokens", "top_k", "min_p", "reasoning", "video_url")
+    messages: Annotated[
+        bool, Meta(description="The server answers Anthropic's /messages itself; else those are translated into chat.")
+    ] = False
     guided_decoding: Annotated[
         Literal["as_is", "structured_outputs"], Meta(description="How `guided_*` parameters are sent.")
     ] = "structured_outputs"
@@ -39,7 +49,22 @@ class VLLM(openai_compatible.OpenAICompatible):
 
     Config = Options
     name = "vllm"
+    endpoints = frozenset(PATHS) - _MESSAGES - {"responses"}
+    paths = PATHS
     config: Options
+
+    def __init__(self, config: Options) -> None:
+        super().__init__(config)
+        if config.messages:
+            self.endpoints = self.endpoints | _MESSAGES
+
+    def url(self, exchange: Exchange) -> str:
+        """Where the request goes."""
+        url = super().url(exchange)
+        path = PATHS[exchange.wire_endpoint]
+        if exchange.wire_endpoint in _AT_ROOT:
+            return url.removesuffix(path).removesuffix("/v1") + path
+        return url
 
     def body(self, exchange: Exchange, target: Target) -> bytes:
         """The bytes to send, with older guided decoding parameters under their present name."""
