@@ -19,6 +19,12 @@ def caller(**limits: Any) -> Caller:  # noqa: ANN401
     levels = (Level("tenant", "tenant-1", "Default"), Level("key", "key-1", "Test key", **limits))
     return Caller(tenant="tenant-1", key="key-1", key_name="Test key", levels=levels)
 
+# Where the text of a request stands, if it is not `input`.
+_FIELDS = {
+    "completions": "prompt", "images.generations": "prompt", "rerank": "query", "score": "text_1", "tokenize": "prompt",
+    "detokenize": "tokens",
+}
+
 
 def exchange(
     text: str = "Hello", *, endpoint: str = "chat.completions", headers: Mapping[str, str] | None = None,
@@ -32,7 +38,7 @@ def exchange(
     if endpoint == "chat.completions" or endpoint.startswith("messages"):
         asked["messages"] = [{"role": "user", "content": text}]
     else:
-        asked["prompt" if endpoint == "completions" else "input"] = text
+        asked[_FIELDS.get(endpoint, "input")] = text
     asked = dict(body) if body is not None else {**asked, **fields}
     dialect = _DIALECTS[endpoint]()
     made = Exchange("req-test", endpoint, dialect, dict(headers or {}), started_ms=1_750_000_000_000)
