@@ -1,5 +1,6 @@
 """Which passwords are taken: long ones that nobody guesses first. Hashing is in `passwords.py`."""
 
+import string
 from typing import Final
 
 from gateway.errors import InvalidFields
@@ -37,7 +38,8 @@ def check_password(password: str, path: str, *names: str) -> None:
 def _is_common(lower: str) -> bool:
     if any(lower in run for run in _RUNS):
         return True
-    for text in (lower, lower.translate(_LEET)):
+    trimmed = lower.strip(string.digits + string.punctuation)
+    for text in (lower, lower.translate(_LEET), trimmed.translate(_LEET)):
         core = "".join(char for char in text if char.isalpha())
         half = core[: len(core) // 2]
         if core in _COMMON or (half in _COMMON and core == half * 2):

@@ -79,7 +79,8 @@ class Sessions:
         who = Principal(id=user.id, kind="user", name=user.email, role=user.role, home=user.tenant)
         note = self._book.note(who, origin, action, resource=("session", session.id))
         seen = change(User, {"id": user.id}, {"last_login": now}, quiet=True)
-        await self._book.commit(*steps, put(session, digest=made.digest), seen, note, bump=False)
+        ended = Remove("sessions", {"user": user.id, "ended": now}, one=False)
+        await self._book.commit(*steps, ended, put(session, digest=made.digest), seen, note, bump=False)
         user = await self._store.one(User, id=user.id) or user
         expires_in = min(self._idle_ms, self.lifetime_ms) // 1000
         return SignedIn(token=made.token, expires_in=expires_in, session=session, user=user, tenant=tenant)

@@ -102,7 +102,8 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType({
         }, secrets=("digest",)),
         Table("service_accounts", ServiceAccount, ("name",), {"teams": "team_id IN ({0})", "own": "id = {0}"}),
         Table("admin_tokens", AdminToken, ("name",), secrets=("digest",), versioned=False),
-        Table("sessions", Session, filters={"not": "id <> {0}"}, secrets=("digest",), versioned=False),
+        Table("sessions", Session, filters={"not": "id <> {0}", "ended": "expires_at <= {0}"}, secrets=("digest",),
+              versioned=False),
         Table("sso_identities", Identity, versioned=False),
         Table("invitations", Invitation, ("email",), secrets=("digest",), versioned=False),
     )
