@@ -58,7 +58,7 @@ class World:
         url = URL(self.gateway.url + "/admin" + path, encoded=True)  # as written: nothing is tidied up
         async with self.gateway.client.request(method, url, data=data, headers=headers) as reply:
             raw = await reply.read()
-        is_json = raw and reply.headers["content-type"] == "application/json"
+        is_json = raw and reply.headers["content-type"] in ("application/json", "application/scim+json")
         decoded = msgspec.json.decode(raw) if is_json else raw.decode()
         if status is not None:
             assert reply.status == status, (reply.status, decoded)
@@ -89,10 +89,11 @@ class Told:
 
 
 @contextlib.asynccontextmanager
-async def world(directory: Path, *, database: str | None = None, **options):
-    """Everything started, everybody signed in; `options` are those of `admin.api`."""
+async def world(directory: Path, *, database: str | None = None, further=(), **options):
+    """Everything started, everybody signed in; `options` are those of `admin.api`, `further` more plugins."""
     more = {"database": database} if database else {}
     plugins = [*PLUGINS[:-1], {"use": "admin.api", "with": options}] if options else PLUGINS
+    plugins = [*plugins, *further]
     async with FakeUpstream() as upstream, running(
         directory, providers=[provider(upstream)], models=MODELS, plugins=plugins,
         prices=[{"model": "up/*", "input": "1000", "output": "1000"}], **more,
