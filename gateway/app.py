@@ -9,14 +9,15 @@ from gateway import explain
 from gateway.accounting import Accounting
 from gateway.admin.errors import error_reply
 from gateway.dialects.anthropic import Messages
+from gateway.dialects.gemini import GeminiDialect
 from gateway.dialects.openai_chat import Chat
-from gateway.dialects.served import ANTHROPIC, CALLED, PREFIXES, SERVED, Called
+from gateway.dialects.served import ANTHROPIC, CALLED, GOOGLE, GOOGLE_MODELS, PREFIXES, SERVED, Called
 from gateway.dispatch import Plugins
 from gateway.errors import GatewayError, Unauthenticated, UnknownRoute
 from gateway.exchange import Caller
 from gateway.hookspecs import Dialect
 from gateway.jsonbody import read_object
-from gateway.models import anthropic_list, anthropic_model, model_list, one_model
+from gateway.models import anthropic_list, anthropic_model, google_list, google_model, model_list, one_model
 from gateway.pipeline import Pipeline
 from gateway.pluginroutes import PluginRoutes
 from gateway.routes import RouteTable
@@ -44,6 +45,7 @@ class App:
         self.ready: Callable[[], bool] = lambda: False
         self._openai = Chat()
         self._messages = Messages()
+        self._google = GeminiDialect()
         self._routes = RouteTable()
         self._add_data_plane()
         self._add_operations()
@@ -61,13 +63,18 @@ class App:
             call: Call = route.call
             return await call(incoming, params)
         except GatewayError as error:
-            return incoming.reply(*self.render_error(error, incoming.request_id, incoming.path))
+            google = _is_google(incoming)
+            return incoming.reply(*self.render_error(error, incoming.request_id, incoming.path, google=google))
 
-    def render_error(self, error: GatewayError, request_id: str, path: str) -> tuple[int, dict[str, str], bytes]:
+    def render_error(
+        self, error: GatewayError, request_id: str, path: str, *, google: bool = False
+    ) -> tuple[int, dict[str, str], bytes]:
         """An error outside of an exchange, in the envelope of the admin API or of the dialect that the path is for."""
         if path.startswith(ADMIN):
             return error_reply(error, request_id)
-        dialect = self._messages if path.startswith(ANTHROPIC) else self._openai
+        dialect: Dialect = self._messages if path.startswith(ANTHROPIC) else self._openai
+        if google or path.startswith(GOOGLE):
+            dialect = self._google
         headers = {"content-type": "application/json", **error.headers}
         if error.retry_after is not None:
             headers["retry-after"] = str(max(1, -int(-error.retry_after // 1)))
@@ -83,6 +90,9 @@ class App:
                 self._routes.add("POST", path + "/{call...}", "key", self._called(called))
         self._routes.add("GET", ANTHROPIC + "/v1/models", "key", self._models)
         self._routes.add("GET", ANTHROPIC + "/v1/models/{id...}", "key", self._model)
+        for path in GOOGLE_MODELS:
+            self._routes.add("GET", path, "key", self._models)
+            self._routes.add("GET", path + "/{id...}", "key", self._model)
         for prefix in PREFIXES:
             self._routes.add("GET", prefix + "/models", "key", self._models)
             self._routes.add("GET", prefix + "/models/{id...}", "key", self._model)
@@ -109,7 +119,9 @@ class App:
             form = incoming.query.get("alt")
             found = served.get(f"{action}?alt={form}") or served.get(action)
             if found is None or not model:
-                raise UnknownRoute(f"The path must end in a model and one of: {', '.join(called.actions)}.")
+                names = ", ".join(name for name in called.actions if "?" not in name)
+                unknown = UnknownRoute(f"The path must end in a model and one of: {names}.")
+                return incoming.reply(*self.render_error(unknown, incoming.request_id, incoming.path, google=True))
             endpoint, dialect = found
             if "key" in incoming.query:
                 error = Unauthenticated(_KEY_IN_URL)
@@ -125,14 +137,21 @@ class App:
         return caller
 
     async def _models(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
-        caller = await self._caller(incoming, "models")
+        caller = await self._lister(incoming)
         shape = anthropic_list if "anthropic-version" in incoming.headers else model_list
+        shape = google_list if _is_google(incoming) else shape
         return _json(incoming, 200, shape(self._gateway.snapshot.router, caller))
 
     async def _model(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":
-        caller = await self._caller(incoming, "models")
+        caller = await self._lister(incoming)
         shape = anthropic_model if "anthropic-version" in incoming.headers else one_model
+        shape = google_model if _is_google(incoming) else shape
         return _json(incoming, 200, shape(self._gateway.snapshot.router, caller, params["id"]))
+
+    async def _lister(self, incoming: "Incoming") -> Caller:
+        if "key" in incoming.query and _is_google(incoming):
+            raise Unauthenticated(_KEY_IN_URL)
+        return await self._caller(incoming, "models")
 
     async def _explain(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
         caller = await self._caller(incoming, "explain")
@@ -155,6 +174,12 @@ class App:
         self._accounting.show()
         body, content_type = self._gateway.metrics.render()
         return incoming.reply(200, {"content-type": content_type}, body)
+
+
+def _is_google(incoming: "Incoming") -> bool:
+    """Whether this is a client of Google's API: by its address, else by the headers that only such clients send."""
+    headers = incoming.headers
+    return incoming.path.startswith(GOOGLE) or "x-goog-api-key" in headers or "x-goog-api-client" in headers
 
 
 def _json(incoming: "Incoming", status: int, value: dict[str, Any]) -> "Answer":

@@ -9,6 +9,8 @@ from gateway.router import Listed, Router
 
 # Model lists have a creation date; ours have none, and clients want a number.
 _CREATED = 0
+# What the gateway takes for every model; what a model makes of it is known to its provider alone.
+_GOOGLES_METHODS = ("generateContent", "countTokens", "embedContent")
 
 
 def model_list(router: Router, caller: Caller) -> dict[str, Any]:
@@ -35,6 +37,23 @@ def anthropic_list(router: Router, caller: Caller) -> dict[str, Any]:
 def anthropic_model(router: Router, caller: Caller, name: str) -> dict[str, Any]:
     """One model in Anthropic's shape."""
     return _of_anthropic(one_model(router, caller, name))
+
+
+def google_list(router: Router, caller: Caller) -> dict[str, Any]:
+    """All models of a caller in Google's shape; always one page."""
+    return {"models": [_of_google(_shown(line)) for line in router.listed(caller)]}
+
+
+def google_model(router: Router, caller: Caller, name: str) -> dict[str, Any]:
+    """One model in Google's shape."""
+    return _of_google(one_model(router, caller, name))
+
+
+def _of_google(shown: dict[str, Any]) -> dict[str, Any]:
+    limits = {"inputTokenLimit": shown.get("context_length"), "outputTokenLimit": shown.get("max_output_tokens")}
+    known = {name: value for name, value in limits.items() if value}
+    told = {"name": "models/" + shown["id"], "version": "", "displayName": shown["id"], "description": ""}
+    return {**told, **known, "supportedGenerationMethods": list(_GOOGLES_METHODS)}
 
 
 def _of_anthropic(shown: dict[str, Any]) -> dict[str, Any]:

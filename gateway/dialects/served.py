@@ -69,9 +69,13 @@ SERVED = (
 # Google's clients put a version of their own behind the address that they are given.
 _BASES = ("", "/gemini", "/api/v1", "/v1")
 _VERSIONS = ("v1", "v1beta", "v1alpha")
+_MODELS = tuple(f"{base}/{version}/models" for base in _BASES for version in _VERSIONS)
+# Where only clients of Google's API go: there, lists of models and errors of the routes are in its form.
+GOOGLE = ("/gemini/", *(f"{base}/{version}/" for base in _BASES for version in _VERSIONS if base or version != "v1"))
+GOOGLE_MODELS = tuple(path for path in _MODELS if path.startswith(GOOGLE))
 _GENERATE = Served("generateContent", (), GeminiDialect)
 CALLED = (
-    Called(("/api/v1/models", *(f"{base}/{version}/models" for base in _BASES for version in _VERSIONS)), {
+    Called(("/api/v1/models", *_MODELS), {
         "generateContent": _GENERATE,
         "streamGenerateContent": Served("generateContent", (), GeminiArray),
         "streamGenerateContent?alt=sse": _GENERATE,

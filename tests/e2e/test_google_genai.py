@@ -3,6 +3,7 @@
 import json
 import warnings
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from geminis import recordings
@@ -140,6 +141,41 @@ async def test_tokens_are_counted_or_estimated(stage, client):
     stage.upstream.script(b'{"totalTokens": 13}')
     assert (await client().models.count_tokens(model="gemini-2.5-flash", contents="Hi there")).total_tokens == 13
     assert (await client().models.count_tokens(model="qwen", contents="Hi there")).total_tokens > 0
+
+
+@pytest.mark.parametrize("base", ["", "/gemini", "/api/v1", "/v1"])
+async def test_models_are_listed_and_found(client, base):
+    listed = [model async for model in await client(base).models.list()]
+    assert [model.name for model in listed][:2] == ["models/gemini-2.5-flash", "models/qwen"]
+    one = await client(base).models.get(model="qwen")
+    assert (one.name, one.display_name) == ("models/qwen", "qwen")
+    assert one.supported_actions == ["generateContent", "countTokens", "embedContent"]
+    with pytest.raises(errors.ClientError) as caught:
+        await client(base).models.get(model="no-such-model")
+    assert (caught.value.code, caught.value.status) == (404, "NOT_FOUND")
+
+
+async def test_the_list_at_the_shared_address_is_googles_for_its_clients_alone(stage):
+    async with aiohttp.ClientSession() as session:
+        for headers, field in (({"x-goog-api-key": stage.key}, "models"), ({"authorization": f"Bearer {stage.key}"}, "data")):
+            async with session.get(stage.root + "/v1/models", headers=headers) as answer:
+                assert field in await answer.json()
+        async with session.get(stage.root + "/v1beta/models?key=" + stage.key) as answer:
+            told = await answer.json()
+    assert (answer.status, told["error"]["status"]) == (401, "UNAUTHENTICATED")
+    assert "x-goog-api-key" in told["error"]["message"]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [
+    ("POST", "/v1beta/models/qwen:dreamContent", 404), ("POST", "/v1/models/qwen:dreamContent", 404),
+    ("POST", "/v1beta/models/qwen", 404), ("POST", "/gemini/v1beta/cachedContents", 404), ("DELETE", "/v1beta/models/qwen", 405),
+])
+async def test_what_does_not_exist_is_said_as_google_says_it(stage, method, path, status):
+    headers = {"x-goog-api-key": stage.key}
+    async with aiohttp.ClientSession() as session, session.request(method, stage.root + path, headers=headers, json={}) as answer:
+        error = (await answer.json())["error"]
+    assert (answer.status, error["code"]) == (status, status)
+    assert error["status"] == {404: "NOT_FOUND", 405: "UNIMPLEMENTED"}[status]
 
 
 async def test_errors_are_raised_as_googles(stage, client):
