@@ -5,6 +5,7 @@
 Load generator and mock upstream share one core, the subject has the other. The gateway runs with the plugins of the
 example configuration (key check, limits, journal and ledger, log, metrics) and one worker; its log is at `warning`,
 and the limit on requests too high to refuse any. Ratios are to be trusted, absolute numbers belong to the machine.
+What translation costs comes last, from `translation.py`.
 """
 
 import argparse
@@ -22,6 +23,8 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+
+import translation
 
 HERE = Path(__file__).parent
 TARGETS = {"requests, 64 connections": 0.8, "requests, 256 connections": 0.8, "streamed chunks": 0.8}
@@ -234,9 +237,18 @@ def main() -> None:
         print(f"{'ready after s':28}{ours.ready_after:>16.2f}  (goal 1.5)")
         with urllib.request.urlopen(f"http://127.0.0.1:{ours.port}/metrics") as reply:
             assert b"ai_gateway_requests_total" in reply.read()
-        summary |= {"resident_mib": memory, "ready_s": ours.ready_after}
+        translated = translation_costs()
+        translation.report(translated)
+        summary |= {"resident_mib": memory, "ready_s": ours.ready_after, "translation": translated}
         if options.json:
             options.json.write_text(json.dumps(summary, indent=1))
+
+
+def translation_costs() -> dict[str, dict[str, float]]:
+    """What translation costs by upstream, in a process of its own on the gateway's core."""
+    command = [sys.executable, str(HERE / "translation.py"), "--json"]
+    done = subprocess.run(pinned(1, command), capture_output=True, text=True, check=True, timeout=120)
+    return json.loads(done.stdout)
 
 
 def started(stack: contextlib.ExitStack, directory: Path, upstream: int) -> list[Subject]:
