@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MAX_BODY = 64 * 1024 * 1024
 # After the terminal record the upstream's own end should follow at once; a slower one is not waited for.
 _END_GRACE = 0.25
+_PING = b"event: ping"  # an event of Anthropic's that says nothing
 
 STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
@@ -103,6 +104,7 @@ class StreamRelay:
         self._framing = exchange.dialect.framing
         self._tap: Tap
         self._record = b""  # the last one that filters got
+        self._sent = b""    # the last one that left them and says something
 
     async def comment(self) -> None:
         """Write a keep-alive comment; the first one commits status 200."""
@@ -173,13 +175,27 @@ class StreamRelay:
                 if self._chain is not None and out:
                     records = self._framing.split(out)
                     self._record = records[-1]
-                    out = b"".join([b"".join(await self._chain.feed(record)) for record in records])
+                    out = await self._through(self._chain, records)
                 if out:
                     await incoming.write(out)
                 if tap.done:
                     await self._drain(upstream)
                     return
             data = await upstream.read(self._quiet)
+
+    async def _through(self, chain: FilterChain, records: Sequence[bytes]) -> bytes:
+        """What leaves the filters. Where one of them stops the stream, what is free by then goes first."""
+        free: list[bytes] = []
+        try:
+            for record in records:
+                free += await chain.feed(record)
+        except ContentBlocked:
+            if free:
+                await self._incoming.write(b"".join(free))
+            raise
+        finally:
+            self._sent = next((piece for piece in reversed(free) if not piece.startswith(_PING)), self._sent)
+        return b"".join(free)
 
     async def _drain(self, upstream: UpstreamReply) -> None:
         """Read on to the upstream's end, so that its connection can be used again."""
@@ -198,8 +214,8 @@ class StreamRelay:
                 rest, tap.last = rest + tap.last, b""
             ended = tap.error is not None or tap.complete
             records = self._framing.split(rest) if rest else ()
-            held = [piece for record in records for piece in await self._chain.feed(record)]
-            rest = b"".join([*held, *(await self._chain.flush() if ended else ())])
+            held = await self._through(self._chain, records)
+            rest = held + b"".join(await self._chain.flush() if ended else ())
         if tap.error is not None:
             self._upstream_error(tap.error)
         elif not tap.complete:
@@ -220,7 +236,7 @@ class StreamRelay:
         assert exchange.request is not None
         usage = exchange.usage if exchange.request.include_usage else None
         choices = sorted(exchange.internal.get("open_choices") or {0})
-        record: bytes = end(error, exchange.id, self._record, choices, usage)
+        record: bytes = end(error, exchange.id, self._record, choices, usage, sent=self._sent)
         return record
 
     def _upstream_error(self, code: str) -> None:

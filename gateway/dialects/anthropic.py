@@ -13,7 +13,7 @@ import msgspec
 from gateway import sse
 from gateway.clock import now_ms
 from gateway.dialects.anthropic_events import events_of, record_of
-from gateway.dialects.anthropic_failure import envelope
+from gateway.dialects.anthropic_failure import envelope, stopped
 from gateway.dialects.anthropic_tap import MessagesTap
 from gateway.dialects.anthropic_texts import read_by_model, said_in_reply
 from gateway.dialects.anthropic_usage import reported
@@ -148,6 +148,13 @@ class Messages:
     def error_event(self, error: GatewayError, request_id: str) -> bytes:
         """The same as `event: error`."""
         return sse.write(envelope(error, request_id), b"error")
+
+    def stopped(
+        self, error: GatewayError, request_id: str, record: bytes, choices: Sequence[int], usage: Usage | None,  # noqa: ARG002
+        *, sent: bytes,
+    ) -> bytes:
+        """The end of a stream that a guardrail stopped: the open block's end, `stop_reason: refusal`, usage."""
+        return stopped(error, request_id, usage, sent)
 
     def rate_headers(self, standings: Sequence[RateStanding]) -> dict[str, str]:
         """`anthropic-ratelimit-{requests,tokens}-{limit,remaining,reset}`; resets as RFC 3339 times."""

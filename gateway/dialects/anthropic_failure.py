@@ -6,10 +6,13 @@ from typing import Any
 
 import msgspec
 
+from gateway import sse
 from gateway.codec import Failure, Kind, status_of
+from gateway.dialects.anthropic_usage import written
 from gateway.dialects.openai_failure import failure_of as failure_elsewhere
 from gateway.dialects.openai_failure import retry_after
-from gateway.errors import GatewayError, QuotaExceeded, UpstreamRefused
+from gateway.errors import ContentBlocked, GatewayError, QuotaExceeded, UpstreamRefused
+from gateway.events import Usage
 from gateway.jsonbody import read_lenient
 
 _KINDS: Mapping[str, Kind] = MappingProxyType({
@@ -84,4 +87,26 @@ def type_of(error: GatewayError) -> str:
 def envelope(error: GatewayError, request_id: str) -> bytes:
     """`{"type": "error", "error": {"type", "message"}, "request_id"}`."""
     told = {"type": type_of(error), "message": error.message}
+    if isinstance(error, ContentBlocked):
+        told |= {"code": error.code, **error.details}
     return msgspec.json.encode({"type": "error", "error": told, "request_id": request_id})
+
+
+def stopped(error: GatewayError, request_id: str, usage: Usage | None, sent: bytes) -> bytes:
+    """The events that end a message which a guardrail stopped; empty where none has begun.
+
+    `sent` is the last event that the client got: it tells which block is open.
+    """
+    last = read_lenient(sse.data(sent) or b"")
+    if type(last) is not dict or last.get("type") == "message_stop":
+        return b""
+    events: list[dict[str, Any]] = []
+    if last.get("type") in ("content_block_start", "content_block_delta"):
+        events.append({"type": "content_block_stop", "index": last.get("index", 0)})
+    if last.get("type") != "message_delta":
+        why = {"type": "refusal", "category": None, "explanation": error.message}
+        delta = {"stop_reason": "refusal", "stop_sequence": None, "stop_details": why}
+        told = {"code": error.code, "message": error.message, "request_id": request_id, **error.details}
+        events.append({"type": "message_delta", "delta": delta, "usage": written(usage or Usage()), "gateway": told})
+    events.append({"type": "message_stop"})
+    return b"".join([sse.write(msgspec.json.encode(event), event["type"].encode()) for event in events])

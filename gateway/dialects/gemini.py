@@ -18,7 +18,7 @@ from gateway.dialects.gemini_fields import NAME, camel, mapping, whole
 from gateway.dialects.gemini_framing import ARRAY, payload
 from gateway.dialects.gemini_tap import GeminiArrayTap, GeminiTap
 from gateway.dialects.gemini_texts import Spot, forget, read_by_model, said, strings
-from gateway.dialects.gemini_usage import usage_of
+from gateway.dialects.gemini_usage import usage_of, write_usage
 from gateway.errors import GatewayError, InvalidRequest, UpstreamCut
 from gateway.events import Event, Usage
 from gateway.exchange import Request
@@ -130,6 +130,13 @@ class GeminiDialect:
         """The same as a record, on which Google's clients raise."""
         return b"data: " + envelope(error) + b"\r\n\r\n"
 
+    def stopped(
+        self, error: GatewayError, request_id: str, record: bytes, choices: Sequence[int], usage: Usage | None,
+        *, sent: bytes,  # noqa: ARG002
+    ) -> bytes:
+        """The end of a stream that a guardrail stopped: `finishReason: SAFETY` with the reason, and usage."""
+        return b"data: " + _stop(error, request_id, sse.data(record), choices, usage) + b"\r\n\r\n"
+
     def rate_headers(self, standings: Sequence[RateStanding]) -> dict[str, str]:  # noqa: ARG002
         """Google's API tells none."""
         return {}
@@ -152,6 +159,13 @@ class GeminiArray(GeminiDialect):
     def encode(self, event: Event) -> bytes:
         """A changed event as an object of its own, with the comma or bracket that the array needs before it."""
         return record_of(event, payload, _framed)
+
+    def stopped(
+        self, error: GatewayError, request_id: str, record: bytes, choices: Sequence[int], usage: Usage | None,
+        *, sent: bytes,
+    ) -> bytes:
+        """The same as the array's last object, and its end."""
+        return (b",\r\n" if sent else b"[") + _stop(error, request_id, payload(record), choices, usage) + b"]"
 
     def error_event(self, error: GatewayError, request_id: str) -> bytes:  # noqa: ARG002
         """An array of this error alone."""
@@ -215,6 +229,18 @@ def _map(found: Iterable[Spot], change: Change) -> bool:
         if new != spot.text:
             spot.put(new)
     return any(new != spot.text for spot, new in zip(spots, news, strict=True))
+
+
+def _stop(
+    error: GatewayError, request_id: str, last: bytes | None, choices: Sequence[int], usage: Usage | None
+) -> bytes:
+    chunk = read_lenient(last or b"")
+    known = chunk if type(chunk) is dict else {}
+    head = {name: known[name] for name in ("modelVersion", "responseId") if name in known}
+    why = f"{error.message} ({error.code}, {request_id})"
+    ends = [{"index": index, "finishReason": "SAFETY", "finishMessage": why} for index in choices]
+    counts = {} if usage is None else {"usageMetadata": write_usage(usage)}
+    return msgspec.json.encode({"candidates": ends, **counts, **head})
 
 
 def _framed(raw: bytes, data: bytes, first: bool) -> bytes:

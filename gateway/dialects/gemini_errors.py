@@ -64,7 +64,8 @@ def envelope(error: GatewayError) -> bytes:
     details: list[Json] = []
     reason = (error.kind if isinstance(error, UpstreamRefused) else "") or error.code or ""
     if reason and not reason.isdigit():
-        details.append({"@type": _TYPE + "ErrorInfo", "reason": reason.upper(), "domain": "ai-gateway"})
+        about = {"metadata": dict(error.details)} if error.details else {}
+        details.append({"@type": _TYPE + "ErrorInfo", "reason": reason.upper(), "domain": "ai-gateway", **about})
     if error.param:
         violation = {"field": error.param, "description": error.message}
         details.append({"@type": _TYPE + "BadRequest", "fieldViolations": [violation]})

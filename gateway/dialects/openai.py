@@ -115,11 +115,12 @@ class OpenAIDialect:
         return sse.write(self.error(error, request_id))
 
     def stopped(
-        self, error: GatewayError, request_id: str, record: bytes, choices: Sequence[int], usage: Usage | None
+        self, error: GatewayError, request_id: str, record: bytes, choices: Sequence[int], usage: Usage | None,
+        *, sent: bytes = b"",  # noqa: ARG002
     ) -> bytes:
         """The end of a stream that a guardrail stopped: `finish_reason: content_filter`, usage, and `[DONE]`.
 
-        `record` is the last that was read: ids and names are those of its stream.
+        `record` is the last that was read: ids and names are those of its stream. `sent` is the last that has left.
         """
         chunk = read_lenient(sse.data(record) or b"")
         known = chunk if type(chunk) is dict else {}

@@ -11,6 +11,7 @@ from running import PLUGINS, chat, provider, running
 
 from gateway import ContentBlocked, Finding, sse
 from gateway.config import Acting
+from gateway.dialects.anthropic import Messages
 from gateway.dialects.openai_chat import Chat
 from gateway.filters import FilterChain
 from gateway.guardrails.book import Book
@@ -215,3 +216,65 @@ async def test_an_answer_that_is_not_streamed_is_refused_whole(gw, upstream):
     assert body["error"]["code"] == "content_policy_violation"
     (row,) = await gw.rows(1)
     assert row.cost > 0
+
+
+async def stopped(gw, upstream, path: str, body: dict) -> bytes:
+    records = [*(record({"content": word}) for word in ("One ", "more ", "ban", "ana ", "please")), sse.DONE]
+    upstream.script(b"".join(records), content_type="text/event-stream")  # all of it at once
+    async with gw.post(path, json=body) as reply:
+        assert reply.status == 200
+        return await reply.read()
+
+
+@pytest.fixture
+async def plain(tmp_path, upstream):
+    rule = {"use": "guardrail.regex", "name": "word", "stage": "output", "with": {"patterns": ["banana"]}}
+    async with running(
+        tmp_path, providers=[provider(upstream)], models=[{"name": "m", "targets": ["up/m"]}], plugins=[*PLUGINS, rule]
+    ) as started:
+        yield started
+
+
+async def test_a_stopped_message_ends_as_a_refusal_with_usage(plain, upstream):
+    body = {"model": "m", "max_tokens": 99, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+    left = await stopped(plain, upstream, "/messages", body)
+    events = [msgspec.json.decode(sse.data(part + b"\n\n")) for part in left.split(b"\n\n") if part]
+    names = [event["type"] for event in events]
+    assert names[:2] == ["message_start", "content_block_start"]
+    assert names[-3:] == ["content_block_stop", "message_delta", "message_stop"]
+    assert b"ban" not in left
+    end = events[-2]
+    assert end["delta"]["stop_reason"] == "refusal"
+    assert end["usage"]["output_tokens"] > 0
+    assert (end["gateway"]["code"], end["gateway"]["guardrail"]) == ("content_policy_violation", "word")
+
+
+@pytest.mark.parametrize("form", ["?alt=sse", ""])
+async def test_a_stopped_answer_of_geminis_ends_for_safety_with_usage(plain, upstream, form):
+    body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+    left = await stopped(plain, upstream, f"/v1beta/models/m:streamGenerateContent{form}", body)
+    if form:
+        chunks = [msgspec.json.decode(part.removeprefix(b"data: ")) for part in left.split(b"\r\n\r\n") if part]
+    else:
+        chunks = msgspec.json.decode(left)
+    assert b"ban" not in left
+    (candidate,) = chunks[-1]["candidates"]
+    assert candidate["finishReason"] == "SAFETY"
+    assert "content_policy_violation" in candidate["finishMessage"]
+    assert chunks[-1]["usageMetadata"]["candidatesTokenCount"] > 0
+
+
+@pytest.mark.parametrize(("sent", "first"), [
+    (b'event: message_start\ndata: {"type":"message_start","message":{}}\n\n', "message_delta"),
+    (b'event: content_block_delta\ndata: {"type":"content_block_delta","index":3,"delta":{}}\n\n', "content_block_stop"),
+    (b'event: content_block_stop\ndata: {"type":"content_block_stop","index":3}\n\n', "message_delta"),
+    (b'event: message_delta\ndata: {"type":"message_delta","delta":{},"usage":{}}\n\n', "message_stop"),
+])  # fmt: skip
+def test_a_stopped_message_closes_what_the_client_has_seen_open(sent, first):
+    left = Messages().stopped(ContentBlocked("No.", guardrail="g", category="c"), "req", b"", [0], None, sent=sent)
+    assert left.startswith(b"event: " + first.encode())
+    assert left.endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+
+
+def test_a_message_that_has_not_begun_has_no_end_of_its_own():
+    assert Messages().stopped(ContentBlocked("No."), "req", b"", [0], None, sent=b"") == b""
