@@ -78,7 +78,7 @@ class ChatReader:
 
     def _chunk(self, chunk: dict[str, Any], out: list[Piece]) -> None:
         choices = chunk.get("choices")
-        if not self._begun and (choices or "id" in chunk):
+        if not self._begun and (choices or chunk.get("id")):  # Azure's first chunk has neither
             self._begun = True
             out.append(_begin(chunk))
         if type(choices) is list and choices:

@@ -25,7 +25,7 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     tree = read_lenient(body)
     error = _error(tree if tree is not UNREADABLE else None)
     return Failure(
-        kind_of(status, error), message_of(error), _word(error.get("code")), _word(error.get("param")),
+        kind_of(status, error), message_of(error), _code(error), _word(error.get("param")),
         retry_after(headers),
     )
 
@@ -78,6 +78,12 @@ def _error(tree: Any) -> Mapping[str, Any]:  # noqa: ANN401
     if type(error) is dict:
         return error
     return {**tree, "message": error} if type(error) is str else tree
+
+
+def _code(error: Mapping[str, Any]) -> str | None:
+    """Its code; where that only repeats the status in digits, as at Azure, the type."""
+    code = _word(error.get("code"))
+    return _word(error.get("type")) if code is not None and code.isdigit() else code
 
 
 def _word(value: Any) -> str | None:  # noqa: ANN401
