@@ -38,7 +38,7 @@ def decide(exchange: Exchange, hits: Iterable[Hit], direction: str, part: str = 
     blocking = next((hit for hit in found if hit.action == "block"), None)
     if blocking is not None:
         exchange.reply_headers["x-gateway-guardrail"] = f"{blocking.check.name};action=block"
-        raise _refusal(blocking, direction)
+        raise _refusal(blocking, direction, part)
     for hit in found:
         if hit.action == "warn":
             warn(exchange, f"guardrail {hit.check.name}: {hit.kind or 'flagged'} ({direction})")
@@ -95,11 +95,12 @@ def _failed(exchange: Exchange, hit: Hit, direction: str) -> None:
     warn(exchange, f"guardrail {check.name}: failed, not checked ({direction})")
 
 
-def _refusal(hit: Hit, direction: str) -> ContentBlocked:
+def _refusal(hit: Hit, direction: str, part: str) -> ContentBlocked:
     name = hit.check.name
     what = "request" if direction == "input" else "answer"
     advice = "Remove it and send the request again." if what == "request" else "Rephrase the request."
-    said = hit.check.message or f"its text has something that the policy does not allow. {advice}"
+    where = "a file in it cannot be checked, or has" if part == "file" else "its text has"
+    said = hit.check.message or f"{where} something that the policy does not allow. {advice}"
     category = f" ({hit.kind})" if hit.kind else ""
     return ContentBlocked(
         f"The {what} was refused by the guardrail {name}{category}: {said}", guardrail=name, category=hit.kind

@@ -40,6 +40,7 @@ class Policy:
         self.background_input = Chain(_foreground(check for check in self.checks if check.on_input))
         self.background_output = Chain(_foreground(check for check in self.checks if check.on_output))
         self.pseudonymises = any(check.pseudonymises for check in self.input.checks)
+        self.file_checks = tuple(check for check in self.checks if hasattr(check.guardrail, "unreadable"))
         self.shadows: tuple[Policy, ...] = ()
 
     @property

@@ -18,6 +18,7 @@ from gateway.guardrails.book import FIELD, HEADER, Book
 from gateway.guardrails.chain import Chain, Place
 from gateway.guardrails.check import Check, Hit
 from gateway.guardrails.edits import StandIn
+from gateway.guardrails.files import check_files, read_files
 from gateway.guardrails.notes import decide, note
 from gateway.guardrails.policy import Policy
 from gateway.guardrails.pseudonyms import Pseudonyms, Restore
@@ -74,10 +75,14 @@ class GuardrailStage:
         if policy.is_empty:
             return
         readings = _readings(exchange, request)
-        if not readings:
+        contents = await read_files(policy, request.body)
+        if not readings and contents is None:
             return
-        self._beside(policy, exchange, "input", [reading.place for reading in readings])
-        if policy.input.checks:
+        places = [reading.place for reading in readings] + (contents.places if contents is not None else [])
+        self._beside(policy, exchange, "input", places)
+        if contents is not None:
+            await check_files(policy, exchange, contents)
+        if policy.input.checks and readings:
             await self._check(policy, exchange, request, readings)
 
     @hookimpl
