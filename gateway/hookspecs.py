@@ -207,7 +207,10 @@ class RouteRequest(Protocol):
         """The body as one strict JSON object."""
 
     async def body(self) -> bytes:
-        """The body as it came."""
+        """The body as it came; one that says it is no JSON is refused."""
+
+    async def raw(self) -> bytes:
+        """The body as it came, whatever it says it is: only for routes that read a credential in a header."""
 
     async def form(self) -> Mapping[str, str]:
         """The fields of a form (`application/x-www-form-urlencoded`); of a repeated one the last."""

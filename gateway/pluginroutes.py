@@ -137,6 +137,10 @@ class _Request:
         except ValueError:
             raise InvalidRequest("The form is not UTF-8, or has more than 100 fields.") from None
 
+    async def raw(self) -> bytes:
+        """The body as it came, of any type."""
+        return await self._incoming.body(self._limit)
+
     def cookie(self, name: str) -> str | None:
         """One cookie of the request."""
         return read_cookie(self._incoming.headers, name)

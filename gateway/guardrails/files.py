@@ -12,8 +12,9 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from gateway.config import Action
 from gateway.exchange import Exchange
-from gateway.files.kinds import FileText
+from gateway.files.kinds import FileText, Reason
 from gateway.files.reader import Reader
 from gateway.guardrails.chain import Place
 from gateway.guardrails.check import STRENGTH, Check, Hit
@@ -101,6 +102,28 @@ def without_edits(hits: Sequence[Hit], checks: Sequence[Check]) -> list[Hit]:
     return [msgspec.structs.replace(hit, action=instead) if hit.action in _EDITS else hit for hit in hits]
 
 
+def bytes_of(data: str, most: int) -> bytes | FileText:
+    """The bytes of base64, with or without its `=`; or why there are none."""
+    if len(data) > most * 3 // 2:
+        return FileText("unknown", reason="too_large")
+    text = "".join(data.split()).replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return FileText("unknown", reason="damaged")
+
+
+def unread(policy: Policy, reason: Reason) -> dict[str, Action]:
+    """What becomes of a file that cannot be read, by guardrail. Where none of the policy reads files, it is refused."""
+    if not policy.file_checks:
+        return {"guardrail.files": "block"}
+    hits = [
+        hit for check in policy.file_checks
+        for hit in _hit(check, getattr(check.guardrail, "unreadable", "block"), f"file_{reason}")
+    ]
+    return {hit.check.name: hit.action for hit in hits if hit.action not in ("restore", "failed")}  # type: ignore[misc]
+
+
 def _hit(check: Check, act: Act, kind: str) -> list[Hit]:
     return [] if act == "pass" else [Hit(0, 0, kind, 1.0, _capped(check, act), check)]
 
@@ -111,23 +134,13 @@ def _capped(check: Check, act: Literal["block", "warn"]) -> Any:  # noqa: ANN401
 
 
 async def _read(reader: Reader, found: Found) -> FileText:
-    data = await asyncio.to_thread(_bytes, found.data, reader.limits.max_bytes)
+    data = await asyncio.to_thread(bytes_of, found.data, reader.limits.max_bytes)
     if not isinstance(data, bytes):
         return data
     told = await reader.read(data)
     if told.kind == "unknown" and told.reason == "unsupported" and found.said.startswith(("audio", "pcm", "video")):
         return FileText("sound")  # sound without a head, as some services take it
     return told
-
-
-def _bytes(data: str, most: int) -> bytes | FileText:
-    if len(data) > most * 3 // 2:
-        return FileText("unknown", reason="too_large")
-    text = "".join(data.split()).replace("-", "+").replace("_", "/").rstrip("=")
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return FileText("unknown", reason="damaged")
 
 
 def _of(value: dict[str, Any]) -> Iterator[Found]:

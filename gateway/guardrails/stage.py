@@ -14,6 +14,7 @@ import structlog
 from gateway.config import Acting
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.exchange import Caller, Exchange, Request
+from gateway.files.reader import Reader
 from gateway.guardrails.book import FIELD, HEADER, Book
 from gateway.guardrails.chain import Chain, Place
 from gateway.guardrails.check import Check, Hit
@@ -40,6 +41,7 @@ class GuardrailStage:
 
     def __init__(self, book: Book) -> None:
         self.book = book
+        self.reader = Reader()  # for files that are tried where no guardrail reads files
         self._tasks = Tasks()
         self._waiting = 0
         self._gateway: Any = None
@@ -107,9 +109,9 @@ class GuardrailStage:
     @hookimpl
     def routes(self, gateway: Any) -> Iterable[Route]:  # noqa: ANN401, ARG002
         """What an API key may ask of guardrails."""
-        from gateway.guardrails.api import routes
+        from gateway.guardrails import api, scan
 
-        return routes(self)
+        return [*api.routes(self), *scan.routes(self)]
 
     def pseudonyms(self, caller: Caller | None, texts: Sequence[str]) -> Pseudonyms:
         """Stand-ins for what is in these texts, with the key of the caller's tenant."""

@@ -10,6 +10,7 @@ from gateway.dialects.openai_chat import Chat
 from gateway.exchange import Caller, Exchange
 from gateway.guardrails.check import Hit
 from gateway.guardrails.edits import StandIn
+from gateway.guardrails.files import PART, without_edits
 from gateway.guardrails.policy import Policy
 from gateway.guardrails.texts import edited, read_text
 
@@ -59,6 +60,8 @@ async def trial(
     reading = read_text(text, part)
     chain = policy.input if is_input else policy.output
     (hits,) = await chain.examine([reading.place], exchange, "input" if is_input else "output")
+    if part == PART:
+        hits = tuple(without_edits(hits, policy.file_checks))
     blocking = next((hit for hit in hits if _refuses(hit)), None)
     after = "" if blocking else edited(reading, hits, stand_in if is_input else None)
     seconds = time.perf_counter() - began

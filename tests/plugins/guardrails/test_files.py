@@ -58,6 +58,12 @@ async def test_what_is_allowed_passes_unchanged():
     assert made.warnings == []
 
 
+async def test_a_data_url_may_be_percent_encoded():
+    link = {"type": "image_url", "image_url": {"url": "data:text/plain,one%20ban%61na"}}
+    with pytest.raises(ContentBlocked, match="words"):
+        await judged({"model": "m", "messages": [{"role": "user", "content": [link]}]})
+
+
 @pytest.mark.parametrize("action", ["redact", "mask"])
 async def test_what_would_be_redacted_is_refused_or_told(action):
     with pytest.raises(ContentBlocked):
