@@ -1,6 +1,6 @@
 """Measures the gateway against a bare proxy and nginx in one interleaved run, and prints medians and ratios.
 
-    make bench                       # or: python contrib/benchmark/run.py [--rounds 3] [--seconds 4] [--json FILE]
+    make bench                       # or: python contrib/benchmark/run.py [--rounds 3] [--seconds 3.5] [--json FILE]
 
 Load generator and mock upstream share one core, the subject has the other. The gateway runs with the plugins of the
 example configuration (key check, limits, journal and ledger, log, metrics) and one worker; its log is at `warning`,
@@ -216,7 +216,7 @@ def main() -> None:
     """Start everything, measure, print, stop everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--seconds", type=float, default=3.5)
     parser.add_argument("--streams", type=int, default=1000)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
