@@ -30,6 +30,9 @@ CODECS: Mapping[str, Entry] = MappingProxyType({
     "gemini.embed": Entry("embeddings", "embedContent", "gateway.dialects.gemini_embed:EmbedCodec"),
     "gemini.batchEmbed": Entry("embeddings", "batchEmbedContents", "gateway.dialects.gemini_embed:BatchEmbedCodec"),
     "vertex.predict": Entry("embeddings", "predict", "gateway.dialects.gemini_embed:PredictCodec"),
+    "bedrock.titan": Entry("embeddings", "invoke", "gateway.dialects.bedrock_embed:TitanCodec"),
+    "bedrock.cohere": Entry("embeddings", "invoke", "gateway.dialects.bedrock_embed:CohereCodec"),
+    "bedrock.claude": Entry("conversation", "invoke", "gateway.dialects.bedrock_claude:ClaudeCodec"),
     "bedrock.converse": Entry("conversation", "converse", "gateway.dialects.bedrock_codec:ConverseCodec"),
 })
 

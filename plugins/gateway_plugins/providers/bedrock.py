@@ -1,4 +1,4 @@
-"""Provider for Amazon Bedrock: Converse for all models, with an API key or with AWS credentials (Signature Version 4).
+"""Provider for Amazon Bedrock: Converse for chat, InvokeModel for embeddings; with an API key, or signed (SigV4).
 
     providers:
       - name: bedrock
@@ -13,7 +13,7 @@ AWS_BEARER_TOKEN_BEDROCK, the environment, a profile, web identity, a container'
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -45,6 +45,9 @@ class Options(openai_compatible.Address, frozen=True, forbid_unknown_fields=True
     secret_access_key: Annotated[Secret | None, Meta(description="What belongs to the access key.")] = None
     session_token: Annotated[Secret | None, Meta(description="What belongs to a temporary access key.")] = None
     profile: Annotated[str, Meta(description="A profile of the shared AWS files.")] = ""
+    claude: Annotated[
+        Literal["converse", "invoke"], Meta(description="Claude's requests by Converse, or in Anthropic's own format.")
+    ] = "converse"
     price_book: str | None = "aws"
 
 
@@ -115,6 +118,16 @@ class Bedrock(openai_compatible.OpenAICompatible):
         """The same for the last attempt."""
         self._note(exchange, exchange.target)
 
+    def spoken(self, model: str) -> tuple[frozenset[str], tuple[str, ...]]:
+        """The endpoints and dialects of one model: embeddings have their vendor's."""
+        if "titan-embed" in model:
+            return frozenset(), ("bedrock.titan",)
+        if "cohere.embed" in model:
+            return frozenset(), ("bedrock.cohere",)
+        if self.config.claude == "invoke" and "claude" in model:
+            return self.endpoints, ("bedrock.claude",)
+        return self.endpoints, self.wires
+
     def secrets(self) -> Sequence[str]:
         """Credentials that must never show in a text to a client."""
         used = self._credentials()
@@ -136,7 +149,11 @@ class Bedrock(openai_compatible.OpenAICompatible):
     def address(self, exchange: Exchange, target: Target) -> str:
         """Where the request goes: the model's name may be an id, an inference profile's, or an ARN."""
         assert exchange.request is not None
-        action = "converse-stream" if exchange.request.stream else "converse"
+        stream = exchange.request.stream
+        if exchange.wire_endpoint == "invoke":
+            action = "invoke-with-response-stream" if stream else "invoke"
+        else:
+            action = "converse-stream" if stream else "converse"
         return f"{self._root}/model/{_safe(target.model)}/{action}"
 
     def fixed_headers(self, config: openai_compatible.Address) -> dict[str, str]:
