@@ -1,8 +1,9 @@
 """The only HTTP client: requests to providers, deadlines, TLS, and the guard on addresses.
 
 Usage: `reply = await upstream.send(peer, request)`, then `reply.read()` until `b""`, or `reply.close()`. No
-redirects, no cookies, no proxies, no compression. What happens on one connection: `httpclient.py`; which are kept:
-`pools.py`; which addresses are allowed: `addresses.py`. Every error names the provider, never its URL or credential.
+redirects, no cookies, no compression; a proxy only where a provider names one (`tunnel.py`). What happens on one
+connection: `httpclient.py`; which are kept: `pools.py`; which addresses are allowed: `addresses.py`. Every error names
+the provider, never its URL or credential.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from gateway.hookspecs import HttpRequest
 from gateway.httpclient import Connection
 from gateway.pools import Connections, Key, Pool
 from gateway.reply import UpstreamReply
+from gateway.tunnel import Proxy, tunnel
 
 __all__ = ["Connections", "Peer", "Upstream", "UpstreamReply"]
 
@@ -42,7 +44,7 @@ class Peer(msgspec.Struct, frozen=True):
     authorities; `max_connections` holds for each credential; `keepalive` is how long an idle connection is kept.
     `public` admits public addresses only, also where the host is written as an address: for links of a caller.
     `metadata` admits a cloud's metadata server: for code that asks it for this machine's credentials, never for
-    requests of a client.
+    requests of a client. `proxy` is the way out for all connections of this provider.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Peer(msgspec.Struct, frozen=True):
     keepalive: float = 55.0
     metadata: bool = False
     public: bool = False
+    proxy: Proxy | None = None
 
 
 class Upstream:
@@ -165,7 +168,8 @@ class Upstream:
 
     async def _dial(self, pool: Pool, peer: Peer, place: "_Place", deadline: float) -> Connection:
         """Connect to the first address that answers; each gets its share of the time that is left."""
-        addresses = await self._addresses(peer, place, deadline)
+        via = peer.proxy or place
+        addresses = await self._addresses(peer, via, deadline)
         failure: UpstreamUnreachable | None = None
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             budget = (deadline - pool.loop.time()) / left
@@ -177,12 +181,12 @@ class Upstream:
             except (OSError, ValueError) as error:  # ValueError: a host that TLS cannot name
                 failure = UpstreamUnreachable(_explain(peer, error))
             else:
-                self._names.prefer(place.host, place.port, address)
+                self._names.prefer(via.host, via.port, address)
                 return connection
-        self._names.forget(place.host, place.port)
+        self._names.forget(via.host, via.port)
         raise failure or UpstreamUnreachable(f"Provider {peer.name} has no address.")
 
-    async def _addresses(self, peer: Peer, place: "_Place", deadline: float) -> tuple[str, ...]:
+    async def _addresses(self, peer: Peer, place: "_Place | Proxy", deadline: float) -> tuple[str, ...]:
         if place.literal:
             return (place.host,)
         try:
@@ -192,11 +196,12 @@ class Upstream:
             why = f"could not be resolved within {peer.timeouts.connect:g} s; is the name server reachable?"
         except (OSError, UnicodeError):
             why = "cannot be resolved; is it spelt right, and does the gateway's machine have a name server?"
-        raise UpstreamUnreachable(f"The host name in the base_url of provider {peer.name} {why}")
+        where = "base_url" if peer.proxy is None else "proxy"
+        raise UpstreamUnreachable(f"The host name in the {where} of provider {peer.name} {why}")
 
     async def _open(self, pool: Pool, peer: Peer, place: "_Place", address: str) -> Connection:
         """The one place where a connection is opened: to an address that was just checked, never to a name."""
-        private = (peer.allow_private or place.named_by_owner) and not peer.public
+        private = (peer.allow_private or place.named_by_owner or peer.proxy is not None) and not peer.public
         reason = forbidden(address, allow_private=private)
         if reason is not None and not (peer.metadata and reason == "cloud metadata"):
             hint = "" if forbidden(address, allow_private=True) else f"set allow_private: true on provider {peer.name}"
@@ -206,10 +211,16 @@ class Upstream:
             )
         tls = self._context(peer) if place.scheme == "https" else None
         loop = pool.loop
-        _, connection = await loop.create_connection(
-            lambda: Connection(pool, loop), address, place.port, ssl=tls,
-            server_hostname=place.host if tls is not None else None,
-        )
+        name = place.host if tls is not None else None
+        if peer.proxy is not None:
+            sock = await tunnel(peer.name, peer.proxy, address, place.host, place.port)
+            _, connection = await loop.create_connection(
+                lambda: Connection(pool, loop), sock=sock, ssl=tls, server_hostname=name
+            )
+        else:
+            _, connection = await loop.create_connection(
+                lambda: Connection(pool, loop), address, place.port, ssl=tls, server_hostname=name
+            )
         if self._closed:
             connection.abort()
             raise UpstreamUnreachable("The gateway is shutting down.")
@@ -271,6 +282,8 @@ def _make_plan(peer: Peer, request: HttpRequest) -> _Plan:
     """Build and check a request's head. The credential in it, as a digest, chooses the pool."""
     place = _parse(peer.name, request.url)
     credential = hashlib.blake2b(digest_size=16)
+    if peer.proxy is not None:  # another way out: other connections
+        credential.update(f"{peer.proxy.host}:{peer.proxy.port} {peer.proxy.authorization}\n".encode())
     fields: list[tuple[str, str]] = []
     for field, value in request.headers:
         lower = field.lower()

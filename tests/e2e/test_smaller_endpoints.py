@@ -91,3 +91,16 @@ async def test_an_upstreams_error_comes_as_it_is(gw):
     error = b'{"error": {"message": "no", "type": "BadRequestError", "param": null, "code": 400}}'
     gw.upstream.script(error, status=400)
     assert await ask(gw, "/score", b'{"model": "rank", "text_1": "a", "text_2": "b"}') == (400, error)
+
+
+async def test_a_provider_behind_a_proxy_hides_its_password_everywhere(tmp_path):
+    """The proxy refuses: the caller is told so, and not with which credential."""
+    async with FakeUpstream() as upstream:
+        proxy = f"http://me:hunter2secret@127.0.0.1:{upstream.url.rpartition(':')[2].partition('/')[0]}"
+        options = {"base_url": "https://far.example/v1", "api_key": KEY, "proxy": proxy}
+        providers = [{"name": "far", "use": "provider.openai_compatible", "with": options}]
+        async with running(tmp_path, providers=providers, models=[{"name": "m", "targets": ["far/m"]}]) as gw:
+            status, told = await ask(gw, "/v1/chat/completions", b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}')
+    assert status == 502
+    assert b"proxy of provider far" in told
+    assert b"hunter2" not in told

@@ -19,6 +19,7 @@ from msgspec import Meta
 from gateway import Exchange, HttpRequest, Peer, Secret, Target, Timeouts
 from gateway.addresses import forbidden, is_literal
 from gateway.jsonbody import outgoing
+from gateway.tunnel import proxy_of
 
 PATHS = {
     "chat.completions": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings",
@@ -43,6 +44,9 @@ class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     timeouts: Annotated[Timeouts | None, Meta(description="Instead of the file's `timeouts`.")] = None
     allow_private: Annotated[bool, Meta(description="The host's name may resolve to a private address.")] = False
     ca_file: Annotated[str | None, Meta(description="PEM file with the authority to trust.")] = None
+    proxy: Annotated[
+        Secret | None, Meta(description="An HTTP proxy for all connections: http://[user:password@]host:port.")
+    ] = None
     max_connections: Annotated[int, Meta(ge=1)] = 4096
 
 
@@ -86,6 +90,7 @@ class OpenAICompatible:
         if config.api_key and not _printable(config.api_key.reveal()):
             raise ValueError("api_key must be printable ASCII, without line breaks")
         self.config = config
+        self._proxy = proxy_of(config.proxy.reveal()) if config.proxy else None
         self.price_book = config.price_book
         if isinstance(config, Options):
             self.takes = frozenset(config.takes)
@@ -107,12 +112,14 @@ class OpenAICompatible:
         config = self.config
         return Peer(
             name=self.name, timeouts=config.timeouts or timeouts, allow_private=config.allow_private,
-            ca_file=config.ca_file, max_connections=config.max_connections,
+            ca_file=config.ca_file, max_connections=config.max_connections, proxy=self._proxy,
         )
 
     def secrets(self) -> Sequence[str]:
         """Credentials that must never show in a text to a client."""
-        own = [self.config.api_key.reveal()] if self.config.api_key else []
+        own = [secret.reveal() for secret in (self.config.api_key, self.config.proxy) if secret]
+        if self._proxy is not None and self._proxy.authorization:
+            own.append(self._proxy.authorization)
         return own + [value for name, value in self.config.headers.items() if value and _CREDENTIAL.search(name)]
 
     def models(self) -> Sequence[str]:
