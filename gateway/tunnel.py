@@ -53,13 +53,14 @@ async def tunnel(name: str, proxy: Proxy, address: str, host: str, port: int) ->
             status = await _asked(sock, proxy, address, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         except OSError:
             raise UpstreamUnreachable(f"The proxy of provider {name} cannot be reached: look at `proxy`.") from None
-        if not 200 <= status < 300:
-            why = "it wants other credentials" if status == 407 else "may it reach the host of base_url?"
-            raise UpstreamUnreachable(f"The proxy of provider {name} answered with status {status}: {why}")
     except BaseException:
         sock.close()
         raise
-    return sock
+    if 200 <= status < 300:
+        return sock
+    sock.close()
+    why = "it wants other credentials" if status == 407 else "may it reach the host of base_url?"
+    raise UpstreamUnreachable(f"The proxy of provider {name} answered with status {status}: {why}")
 
 
 async def _asked(sock: socket.socket, proxy: Proxy, address: str, authority: str) -> int:
