@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.errors import Forbidden, GatewayError
 from gateway.events import Usage
+from gateway.secrets import Secret
 
 if TYPE_CHECKING:
     from gateway.bridge import Bridge
@@ -138,8 +139,8 @@ class Exchange:
     """One client request and its reply, with all that the gateway knows about it."""
 
     __slots__ = (
-        "attempts", "bridge", "caller", "cap", "cost", "dialect", "edits", "endpoint", "error", "finished",
-        "first_byte", "headers", "http_status", "id", "internal", "local", "model", "outcome", "overhead",
+        "attempts", "bridge", "caller", "cap", "cost", "credential", "dialect", "edits", "endpoint", "error",
+        "finished", "first_byte", "headers", "http_status", "id", "internal", "local", "model", "outcome", "overhead",
         "reply_headers", "request", "started", "started_ms", "streamed", "target", "usage", "warnings", "wire",
         "wire_endpoint",
     )
@@ -162,6 +163,7 @@ class Exchange:
         self.wire_endpoint = endpoint               # the endpoint there
         self.bridge: Bridge | None = None           # translates the running attempt; `None`: the same dialect
         self.edits: list[Edit] = []                 # of the running attempt
+        self.credential: Secret | None = None       # of the running attempt, instead of the provider's own
         self.cap: int | None = None                 # an output cap that a limiter sets for the running attempt
         self.reply_headers: dict[str, str] = {}     # limits and x-gateway-*: sent with the reply
         self.warnings: list[str] = []

@@ -126,7 +126,7 @@ class Pipeline:
             try:
                 exchange.target = target
                 exchange.edits.clear()
-                exchange.cap = exchange.bridge = None
+                exchange.cap = exchange.bridge = exchange.credential = None
                 await snapshot.plugins.before_attempt(exchange, target)
                 cross(exchange, target, wire, refuse=resolved.on_lossy == "refuse")
                 tries += 1

@@ -15,7 +15,7 @@ from gateway.store import Store
 from gateway.store.work import Note, Step
 
 # What a difference never shows, whatever it is called with.
-_HIDDEN: Final = frozenset({"password_hash", "digest"})
+_HIDDEN: Final = frozenset({"password_hash", "digest", "sealed"})
 
 
 class Book:

@@ -171,6 +171,21 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     updated: int | None = None
 
 
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider's credential that is kept sealed; `tenant` is `*` for one that serves all tenants."""
+
+    id: str
+    tenant: str
+    name: str
+    provider: str
+    last_four: str
+    fingerprint: str
+    created_by: str
+    created: int
+    version: int = 1
+    updated: int | None = None
+
+
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What was done: by whom, to what, from where. `detail` has what changed, never a secret."""
 

@@ -3,6 +3,7 @@
 from gateway.accounts.apikeys import ApiKeys
 from gateway.accounts.audit import Audit
 from gateway.accounts.book import Book
+from gateway.accounts.credentials import Credentials
 from gateway.accounts.invitations import Invitations
 from gateway.accounts.passwords import Passwords
 from gateway.accounts.serviceaccounts import ServiceAccounts
@@ -30,5 +31,6 @@ class Accounts:
         self.users = Users(self.book, passwords)
         self.keys = ApiKeys(self.book)
         self.service_accounts = ServiceAccounts(self.book)
+        self.credentials = Credentials(self.book)
         self.audit = Audit(self.book)
         self.sign_on = SignOn(self.book, self.sessions)

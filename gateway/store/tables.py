@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.accounts.records import (
     AdminToken,
+    Credential,
     Identity,
     Invitation,
     Key,
@@ -105,6 +106,7 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType({
         Table("sessions", Session, filters={"not": "id <> {0}", "ended": "expires_at <= {0}"}, secrets=("digest",),
               versioned=False),
         Table("sso_identities", Identity, versioned=False),
+        Table("credentials", Credential, ("name", "provider"), secrets=("sealed",)),
         Table("invitations", Invitation, ("email",), secrets=("digest",), versioned=False),
     )
 })  # fmt: skip

@@ -77,10 +77,13 @@ async def objects(it):
     )["id"]
     token = (await it.call("admin", "POST", f"/service-accounts/{account}/tokens", {"name": "t"}, status=201))["id"]
     key = (await it.call("member", "POST", "/api-keys", {"name": "k"}, status=201))["id"]
+    credential = (
+        await it.call("admin", "POST", "/credentials", {"provider": "up", "secret": "sk-0123456789abcdef"}, status=201)
+    )["id"]
     invitation = (await it.call("admin", "POST", "/invitations", {"email": "a@b.c"}, status=201))["id"]
     return {
         "tenants": "default", "users": "member", "teams": team, "organization": team, "service-accounts": account,
-        "api-keys": key, "invitations": invitation, "auth": it.sessions["admin"],
+        "api-keys": key, "invitations": invitation, "credentials": credential, "auth": it.sessions["admin"],
     }, {"user": "member", "token": token}  # fmt: skip
 
 
@@ -112,9 +115,9 @@ async def test_an_object_of_another_tenant_does_not_exist_for_every_verb(it):
 
 async def test_nothing_of_another_tenant_is_in_a_list_whatever_is_asked_for(it):
     await objects(it)
-    for path in ("/users", "/teams", "/api-keys", "/service-accounts", "/invitations", "/audit-logs"):
+    for path in ("/users", "/teams", "/api-keys", "/service-accounts", "/invitations", "/audit-logs", "/credentials"):
         for query in ("", "?tenant=default", "?search=e"):
-            if query == "?search=e" and path == "/invitations":
+            if query == "?search=e" and path in ("/invitations", "/credentials"):
                 continue
             told = await it.call("foreign", "GET", path + query, status=200)
             assert {item["tenant_id"] for item in told["items"]} <= {"other"}, path

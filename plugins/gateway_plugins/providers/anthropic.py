@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from gateway import Exchange, HttpRequest, Secret, Target
@@ -47,7 +48,7 @@ class Anthropic(openai_compatible.OpenAICompatible):
     config: Options
 
     def __init__(self, config: Options) -> None:
-        if not (config.api_key or config.auth_token):
+        if not (config.api_key or config.auth_token or config.stored_key):
             raise ValueError(
                 "api_key is empty; set `when: ${ANTHROPIC_API_KEY:-}` to switch the provider off without one"
             )
@@ -65,9 +66,13 @@ class Anthropic(openai_compatible.OpenAICompatible):
         if known := flags(exchange, self.config.betas):
             varying.append(("anthropic-beta", ",".join(known)))
         return HttpRequest(
-            method="POST", url=self.url(exchange), headers=self.headers, body=outgoing(exchange, target.model),
-            varying=tuple(varying),
+            method="POST", url=self.url(exchange), headers=self.headers_of(exchange),
+            body=outgoing(exchange, target.model), varying=tuple(varying),
         )
+
+    def configured(self, credential: Secret) -> Options:
+        """See `OpenAICompatible.configured`."""
+        return msgspec.structs.replace(self.config, api_key=credential, auth_token=None)
 
     def fixed_headers(self, config: openai_compatible.Address) -> dict[str, str]:
         """The headers that each request has; the configured ones win."""

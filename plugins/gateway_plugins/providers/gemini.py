@@ -87,7 +87,7 @@ class Gemini(openai_compatible.OpenAICompatible):
         self.vertex = bool(config.project)
         if self.vertex and not (_PROJECT.fullmatch(config.project or "") and _PROJECT.fullmatch(config.location)):
             raise ValueError("project and location may have letters, digits and - . : only")
-        if self.vertex == bool(config.api_key):
+        if self.vertex == bool(config.api_key or config.stored_key):
             raise ValueError(
                 "give either api_key (the Gemini API) or project (Vertex AI); `when: ${GEMINI_API_KEY:-}` switches the "
                 "provider off without a key"
@@ -159,8 +159,8 @@ class Gemini(openai_compatible.OpenAICompatible):
         if exchange.wire_endpoint in _CLAUDE and (known := anthropic.flags(exchange, self.config.betas)):
             varying.append(("anthropic-beta", ",".join(known)))
         return HttpRequest(
-            method="POST", url=self._url(exchange, target), headers=self.headers, body=self.body(exchange, target),
-            varying=tuple(varying),
+            method="POST", url=self._url(exchange, target), headers=self.headers_of(exchange),
+            body=self.body(exchange, target), varying=tuple(varying),
         )
 
     def body(self, exchange: Exchange, target: Target) -> bytes:
@@ -168,6 +168,10 @@ class Gemini(openai_compatible.OpenAICompatible):
         if exchange.wire_endpoint == "messages":
             return outgoing(exchange, target.model, remove=("model",), add={"anthropic_version": "vertex-2023-10-16"})
         return outgoing(exchange, target.model)
+
+    def headers_of(self, exchange: Exchange) -> tuple[tuple[str, str], ...]:
+        """See `OpenAICompatible.headers_of`. Vertex AI takes no key."""
+        return self.headers if self.vertex else super().headers_of(exchange)
 
     def fixed_headers(self, config: openai_compatible.Address) -> dict[str, str]:
         """The headers that each request has; the configured ones win."""

@@ -41,7 +41,7 @@ class OpenAI(openai_compatible.OpenAICompatible):
     paths = PATHS
 
     def __init__(self, config: Options) -> None:
-        if not config.api_key:
+        if not (config.api_key or config.stored_key):
             raise ValueError("api_key is empty; set `when: ${OPENAI_API_KEY:-}` to switch the provider off without one")
         super().__init__(config)
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from gateway import Exchange, HttpRequest, Peer, Secret, Target, Timeouts
+from gateway import Exchange, Forbidden, HttpRequest, Peer, Secret, Target, Timeouts
 from gateway.addresses import forbidden, is_literal
 from gateway.jsonbody import outgoing
 from gateway.tunnel import proxy_of
@@ -30,6 +30,7 @@ _CHATS = frozenset({"chat.completions", "responses"})
 FORWARDED = ("traceparent", "tracestate")
 _URL = re.compile(r"[!-~]+")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_KEPT = 1_000
 _CREDENTIAL = re.compile(r"key|token|secret|auth|password", re.IGNORECASE)
 
 
@@ -38,6 +39,9 @@ class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     base_url: Annotated[str, Meta(description="Up to and including /v1.")]
     api_key: Annotated[Secret | None, Meta(description="Sent as a bearer token.")] = None
+    stored_key: Annotated[
+        bool, Meta(description="The key is in the database (`secret.stored`): api_key may be empty.")
+    ] = False
     headers: Annotated[dict[str, str], Meta(description="Further headers for each request.")] = {}
     models: Annotated[tuple[str, ...], Meta(description="Names or patterns that may be asked for.")] = ("*",)
     price_book: Annotated[str | None, Meta(description="Whose list prices apply, such as `groq`.")] = None
@@ -99,6 +103,7 @@ class OpenAICompatible:
                 self.endpoints = self.endpoints | {"responses"}
         self._urls = {endpoint: config.base_url.rstrip("/") + path for endpoint, path in self.paths.items()}
         self.headers = _checked(self.fixed_headers(config))
+        self._headers_with: dict[str, tuple[tuple[str, str], ...]] = {}
 
     def spoken(self, model: str) -> tuple[frozenset[str], tuple[str, ...]]:
         """The endpoints that serve a model, and the dialects that requests for it are translated into."""
@@ -120,6 +125,7 @@ class OpenAICompatible:
         own = [secret.reveal() for secret in (self.config.api_key, self.config.proxy) if secret]
         if self._proxy is not None and self._proxy.authorization:
             own.append(self._proxy.authorization)
+        own += self._headers_with  # those of tenants that were used
         return own + [value for name, value in self.config.headers.items() if value and _CREDENTIAL.search(name)]
 
     def models(self) -> Sequence[str]:
@@ -129,9 +135,30 @@ class OpenAICompatible:
     def encode(self, exchange: Exchange, target: Target) -> HttpRequest:
         """The request with this provider's address and credential."""
         return HttpRequest(
-            method="POST", url=self.url(exchange), headers=self.headers, body=self.body(exchange, target),
+            method="POST", url=self.url(exchange), headers=self.headers_of(exchange), body=self.body(exchange, target),
             varying=tuple(self.traced(exchange)),
         )
+
+    def headers_of(self, exchange: Exchange) -> tuple[tuple[str, str], ...]:
+        """The headers with the exchange's own credential, where it has one, instead of the configured one."""
+        if exchange.credential is None:
+            if self.config.stored_key and not self.config.api_key:
+                raise Forbidden(
+                    f"No credential of the provider {self.name} is stored for this organisation.", code="no_credential"
+                )
+            return self.headers
+        text = exchange.credential.reveal()
+        headers = self._headers_with.get(text)
+        if headers is None:
+            headers = _checked(self.fixed_headers(self.configured(exchange.credential)))
+            if len(self._headers_with) >= _KEPT:
+                self._headers_with.clear()
+            self._headers_with[text] = headers
+        return headers
+
+    def configured(self, credential: Secret) -> Address:
+        """This provider's configuration with another credential."""
+        return msgspec.structs.replace(self.config, api_key=credential)
 
     def url(self, exchange: Exchange) -> str:
         """Where the request goes."""
