@@ -39,7 +39,7 @@ class NewCredential(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     provider: ProviderName
     secret: Text
-    name: Line = ""
+    name: Line | None = None
 
     def __repr__(self) -> str:
         return f"NewCredential({self.provider})"
@@ -79,7 +79,7 @@ async def create_credential(admin: Admin, ask: Ask[TenantQuery, NewCredential]) 
     if body.provider not in {entry.name for entry in admin.gateway.snapshot.config.providers}:
         raise InvalidFields(("provider", "is no provider of the configuration"))
     made = await admin.accounts.credentials.create(
-        ask.principal, admin.origin(ask), body.provider, Secret(body.secret), name=body.name, tenant=ask.query.tenant
+        ask.principal, admin.origin(ask), body.provider, Secret(body.secret), name=body.name or "", tenant=ask.query.tenant
     )
     return _shown(made)
 
