@@ -79,8 +79,9 @@ async def create_credential(admin: Admin, ask: Ask[TenantQuery, NewCredential]) 
     if body.provider not in {entry.name for entry in admin.gateway.snapshot.config.providers}:
         raise InvalidFields(("provider", "is no provider of the configuration"))
     made = await admin.accounts.credentials.create(
-        ask.principal, admin.origin(ask), body.provider, Secret(body.secret), name=body.name or "", tenant=ask.query.tenant
-    )
+        ask.principal, admin.origin(ask), body.provider, Secret(body.secret), name=body.name or "",
+        tenant=ask.query.tenant,
+    )  # fmt: skip
     return _shown(made)
 
 
