@@ -56,6 +56,9 @@ class Dialect(Protocol):
     """A wire format that clients speak. Pure: bytes and JSON in, values out. Errors: `InvalidRequest`.
 
     `generates` says whether the model writes (an output cap applies), `id_header` names a reply's request id.
+    For guardrails a dialect may have more: `stopped(error, request_id, record, choices, usage, sent=…) -> bytes`, the
+    records that properly end a stream that was stopped; `sealed_parts`, the parts of answers that providers sign, to be
+    passed or withheld whole; and `parts_are_independent`, where records of different parts may change places.
     """
 
     name: str

@@ -3,7 +3,7 @@
 Not here: how a wire format spells them (`dialects/`), who changes them (`filters.py`).
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -29,8 +29,15 @@ class Text(msgspec.Struct, frozen=True, tag=True):
     record: Record | None = None
 
 
+SEALED: Final = "sealed"
+
+
 class Finish(msgspec.Struct, frozen=True, tag=True):
-    """A choice has ended, with the dialect's own reason."""
+    """A choice has ended, with the dialect's own reason.
+
+    A negative choice is a text of its own beside the answer: one that is complete in its record, or in its block. The
+    reason `SEALED` says that the record is the provider's signature of that text, and goes where the text goes.
+    """
 
     reason: str
     choice: int = 0

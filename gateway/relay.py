@@ -4,6 +4,7 @@ The path of a request is in `pipeline.py`; what the bytes mean is in `dialects/`
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -103,6 +104,7 @@ class StreamRelay:
         self._chain: FilterChain | None = None
         self._framing = exchange.dialect.framing
         self._tap: Tap
+        self._wrote = time.monotonic()
         self._record = b""  # the last one that filters got
         self._sent = b""    # the last one that left them and says something
 
@@ -178,6 +180,10 @@ class StreamRelay:
                     out = await self._through(self._chain, records)
                 if out:
                     await incoming.write(out)
+                    self._wrote = time.monotonic()
+                elif time.monotonic() - self._wrote > self._quiet:  # filters hold it: the client must not give up
+                    await self.comment()
+                    self._wrote = time.monotonic()
                 if tap.done:
                     await self._drain(upstream)
                     return
@@ -233,8 +239,6 @@ class StreamRelay:
         if end is None:
             return b""
         exchange = self._exchange
-        assert exchange.request is not None
-        usage = exchange.usage if exchange.request.include_usage else None
         choices = sorted(exchange.internal.get("open_choices") or {0})
         record: bytes = end(error, exchange.id, self._record, choices, usage, sent=self._sent)
         return record

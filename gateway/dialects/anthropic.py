@@ -42,6 +42,7 @@ class Messages:
     framing = SSE
     generates = True
     id_header = "request-id"
+    sealed_parts = frozenset({"reasoning"})  # signed: whoever sends it back must send it as it came
 
     def decode(self, raw: bytes, body: dict[str, Any], params: Mapping[str, str] = NO_PARAMS) -> Request:  # noqa: ARG002
         """Check `model`, `stream`, the output cap, and the shape of `messages`."""

@@ -9,16 +9,18 @@ from gateway import sse
 from gateway.dialects.anthropic_texts import in_block
 from gateway.dialects.openai_texts import Spot, said_anywhere
 from gateway.errors import UpstreamCut
-from gateway.events import End, Event, Finish, Opaque, Record, Text
+from gateway.events import SEALED, End, Event, Finish, Opaque, Record, Text
 from gateway.jsonbody import read_lenient
 
 # Not choices: texts that are complete in one record. Each is followed by its own `Finish`, so that none waits.
 _WHOLE = -1
+# Reasoning and arguments end with their block: each has a choice of its own. Text blocks are one text together.
+_BLOCK = -2
 _DELTAS = {
     "text_delta": ("text", "content"), "thinking_delta": ("thinking", "reasoning"),
     "input_json_delta": ("partial_json", "arguments"),
 }
-_SILENT = frozenset({"ping", "message_start", "content_block_stop"})
+_SILENT = frozenset({"ping", "message_start"})
 
 
 def events_of(record: bytes) -> list[Event]:
@@ -37,16 +39,20 @@ def events_of(record: bytes) -> list[Event]:
         delta = event.get("delta")
         reason = delta.get("stop_reason") if type(delta) is dict else None
         return [Finish(str(reason), 0, Record(record)) if reason else Opaque(Record(record))]
+    if kind == "content_block_stop":
+        return [Finish("", _BLOCK - _index(event), Record(record))]
     if kind in _SILENT:
         return [Opaque(Record(record))]
     delta = event.get("delta")
     delta = delta if type(delta) is dict else {}
     known = _DELTAS.get(str(delta.get("type")))
     if known is not None and type(text := delta.get(known[0])) is str:
-        number = event.get("index") if known[1] == "arguments" else 0
         if not text:
             return [Opaque(Record(record))]
-        return [Text(text, 0, known[1], number if type(number) is int else 0, Record(record))]  # type: ignore[arg-type]
+        choice, number = (0, 0) if known[1] == "content" else (_BLOCK - _index(event), _index(event))
+        return [Text(text, choice, known[1], number, Record(record))]  # type: ignore[arg-type]
+    if delta.get("type") == "signature_delta":
+        return [Finish(SEALED, _BLOCK - _index(event), Record(record))]
     said = "".join(spot.text for spot in _spots(event))
     if not said:
         return [Opaque(Record(record))]
@@ -73,6 +79,11 @@ def record_of(event: Event) -> bytes:
         return sse.write(msgspec.json.encode(tree), str(tree.get("type", "")).encode())
     except RecursionError:
         raise UpstreamCut("The upstream sent JSON that is nested too deeply.") from None
+
+
+def _index(event: dict[str, Any]) -> int:
+    number = event.get("index")
+    return number if type(number) is int and number >= 0 else 0
 
 
 def _spots(event: dict[str, Any]) -> list[Spot]:

@@ -6,7 +6,7 @@ Each text that the model says is a `Voice` (`voice.py`), and stays one when anot
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from gateway.events import End, Event, Finish, Text
+from gateway.events import SEALED, End, Event, Finish, Text
 from gateway.exchange import Exchange
 from gateway.guardrails.chain import Chain
 from gateway.guardrails.check import Hit
@@ -33,6 +33,7 @@ class ReplyGuard:
         self._queue: deque[Held] = deque()
         self._voices: dict[_Key, Voice] = {}
         self._texts: dict[_Key, list[str]] = {}
+        self._sealed: frozenset[str] = getattr(exchange.dialect, "sealed_parts", frozenset())
         # Where the records of different texts do not depend on one another, one may leave before another that waits.
         self._open: set[int] = exchange.internal.setdefault("open_choices", set())
         self._loose = bool(getattr(exchange.dialect, "parts_are_independent", False))
@@ -50,12 +51,16 @@ class ReplyGuard:
                 await voice.judge()
                 if voice.hits:
                     self._tell(voice, event.part)
+        elif type(event) is Finish:
+            held = Held(event)
+            self._queue.append(held)
+            self._open.discard(event.choice)
+            withheld = await self._end([key for key in self._voices if key[0] == event.choice])
+            if withheld and event.reason == SEALED:
+                self._queue.remove(held)
         else:
             self._queue.append(Held(event))
-            if type(event) is Finish:
-                self._open.discard(event.choice)
-                await self._end([key for key in self._voices if key[0] == event.choice])
-            elif type(event) is End:
+            if type(event) is End:
                 await self._end(list(self._voices))
         return self._leaving()
 
@@ -68,17 +73,23 @@ class ReplyGuard:
         key = (event.choice, event.part, event.tool)
         if event.choice >= 0:
             self._open.add(event.choice)
-        voice = self._voices[key] = Voice(self._chain, Context("output", self._exchange, event.part))
+        voice = self._voices[key] = Voice(
+            self._chain, Context("output", self._exchange, event.part), sealed=event.part in self._sealed
+        )
         return voice
 
-    async def _end(self, keys: Sequence[_Key]) -> None:
+    async def _end(self, keys: Sequence[_Key]) -> bool:
+        """End these texts. Whether one of them was withheld."""
+        withheld = False
         for key in keys:
             voice = self._voices.pop(key)
             await voice.judge(ended=True)
+            withheld = withheld or voice.withheld
             if voice.hits:
                 self._tell(voice, key[1])
             if self._said is not None:
                 self._said("".join(self._texts.pop(key)), key[1])
+        return withheld
 
     def _tell(self, voice: Voice, part: str) -> None:
         hits, voice.hits = voice.hits, []

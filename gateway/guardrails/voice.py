@@ -44,8 +44,10 @@ class Held:
 class Voice:
     """A choice's answer, its reasoning, or the arguments of one tool call. `hits` are those that are decided."""
 
-    def __init__(self, chain: Chain, context: Context) -> None:
+    def __init__(self, chain: Chain, context: Context, *, sealed: bool = False) -> None:
         self.hits: list[Hit] = []
+        self.withheld = False        # a text that its provider signs: it would have been edited
+        self._sealed = sealed
         self._chain = chain
         self._context = context
         self._held: deque[Held] = deque()
@@ -71,7 +73,7 @@ class Voice:
     def due(self) -> bool:
         """Whether it is time for a look."""
         chain, length = self._chain, self._length
-        if chain.buffers or length < self._not_before:
+        if chain.buffers or self._sealed or length < self._not_before:
             return False
         if not length:
             self._free()
@@ -87,7 +89,7 @@ class Voice:
 
         While the text goes on, its last `reach` characters stay in doubt: a match there may grow or vanish.
         """
-        if self._length and (ended or not self._chain.buffers):
+        if self._length and (ended or not (self._chain.buffers or self._sealed)):
             raw = self._joined()
             if not self._begun and not self._begin(raw) and not ended:
                 return
@@ -149,7 +151,9 @@ class Voice:
             edits = [Redaction(places[e.start], places[e.end], e.text) for e in edits]
         end = limit if places is None else places[limit]
         if edits:
-            if self._json is not None:
+            if self._sealed:  # it goes as it is or not at all
+                edits, self.withheld = [Redaction(0, len(raw), "")], True
+            elif self._json is not None:
                 edits = fitted(raw, edits, self._json)
             self._replace(edits)
         self._let_go(end, remembered, end + sum([len(e.text) - (e.end - e.start) for e in edits]))

@@ -119,7 +119,10 @@ def test_events_of_records_and_back():
     assert isinstance(event, Finish)
     (event,) = DIALECT.events(record("message_stop"))
     assert isinstance(event, End)
-    for silent in (record("ping"), b": comment\n\n", record("content_block_delta", index=0, delta={"type": "signature_delta", "signature": "secret"})):
+    (event,) = DIALECT.events(record("content_block_delta", index=0, delta={"type": "signature_delta", "signature": "secret"}))
+    assert isinstance(event, Finish)
+    assert DIALECT.encode(event) == event.record.raw
+    for silent in (record("ping"), b": comment\n\n"):
         assert [type(event) for event in DIALECT.events(silent)] == [Opaque]
 
 
