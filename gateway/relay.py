@@ -239,6 +239,8 @@ class StreamRelay:
         if end is None:
             return b""
         exchange = self._exchange
+        assert exchange.request is not None
+        usage = exchange.usage if exchange.request.include_usage else None
         choices = sorted(exchange.internal.get("open_choices") or {0})
         record: bytes = end(error, exchange.id, self._record, choices, usage, sent=self._sent)
         return record
