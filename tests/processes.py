@@ -15,6 +15,7 @@ from typing import Self
 
 import aiohttp
 import msgspec
+from waiting import PATIENCE
 
 from gateway.scratch import scratch_directory
 
@@ -98,7 +99,7 @@ class GatewayProcess:
     def log(self) -> str:
         return self._err.read_text()
 
-    def wait_for(self, pattern: str, seconds: float = 15.0) -> re.Match:
+    def wait_for(self, pattern: str, seconds: float = PATIENCE) -> re.Match:
         """Wait for a line of the log."""
         give_up = time.monotonic() + seconds
         while (found := re.search(pattern, self.log)) is None:
@@ -110,7 +111,7 @@ class GatewayProcess:
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
-    def wait(self, seconds: float = 10.0) -> int:
+    def wait(self, seconds: float = PATIENCE) -> int:
         """The exit status."""
         return self._process.wait(seconds)
 
@@ -143,7 +144,7 @@ class GatewayProcess:
     def command(self, *arguments: str) -> str:
         """Run another `gateway` command with the same configuration."""
         command = [sys.executable, "-m", "gateway", *arguments, "--config", str(self.file)]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
     def post(self, session: aiohttp.ClientSession, key: str | None = None, **fields):
         """A chat request."""
@@ -162,7 +163,7 @@ class GatewayProcess:
 def client(**options) -> aiohttp.ClientSession:
     """A client with as many connections as it wants."""
     connector = aiohttp.TCPConnector(limit=0, **options)
-    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=20))
+    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60))
 
 
 class Load:
@@ -189,7 +190,7 @@ class Load:
     async def at_least(self, count: int) -> None:
         """Wait until so many more replies were received."""
         wanted = len(self.received) + count
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             while len(self.received) < wanted:
                 await asyncio.sleep(0.005)
 

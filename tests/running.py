@@ -7,6 +7,7 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
+from waiting import PATIENCE
 
 from gateway.configfile import parse
 from gateway.serve import Alone
@@ -55,7 +56,7 @@ class Running:
         """An HTTP GET with the key."""
         return self.client.get(self.url + path, headers={"authorization": f"Bearer {self.key}"}, **options)
 
-    async def rows(self, count: int | None = None, seconds: float = 5.0):
+    async def rows(self, count: int | None = None, seconds: float = PATIENCE):
         """The ledger's rows, oldest first, once there are `count` of them."""
         async with asyncio.timeout(seconds):
             while True:
@@ -80,7 +81,7 @@ async def running(directory: Path, **sections) -> AsyncIterator[Running]:
     service = Alone(config)
     try:
         first = await service.start()
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as client:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as client:
             yield Running(service, first.key if first else "", client)
     finally:
         await service.drain(0.2)

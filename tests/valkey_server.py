@@ -31,7 +31,7 @@ class Server:
             [PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", self._folder],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
-        for _ in range(200):
+        for _ in range(1500):
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 1) as there:
                     there.sendall(b"PING\r\n")

@@ -1,11 +1,11 @@
 """For tests with real clients: one gateway for each module, in front of the demo model, reached over its socket."""
 
 import asyncio
-import time
 
 import pytest
 import pytest_asyncio
 from running import running
+from waiting import PATIENCE, until
 
 from gateway.accounts.keys import issue, pepper
 from gateway.accounts.records import Limits
@@ -37,7 +37,7 @@ class View:
         await gateway.store.create_key(record)
         return text
 
-    async def row(self, request_id, seconds=3.0):
+    async def row(self, request_id, seconds=PATIENCE):
         """The ledger's row of a request."""
         async with asyncio.timeout(seconds):
             while True:
@@ -49,19 +49,20 @@ class View:
                         return row
                 await asyncio.sleep(0.02)
 
-    async def rows_of(self, key):
-        """All rows of a key, oldest first."""
-        await self.gw.service._owner._drain.drain_now()
-        page = await self.gw.store.usage_rows(0, 2**62)
-        return [row for row in page.items if row.key == key[6:18]]
+    async def rows_of(self, key, count=1):
+        """All rows of a key, oldest first, once there are so many."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                await self.gw.service._owner._drain.drain_now()
+                page = await self.gw.store.usage_rows(0, 2**62)
+                rows = [row for row in page.items if row.key == key[6:18]]
+                if len(rows) >= count:
+                    return rows
+                await asyncio.sleep(0.02)
 
-    async def until_closed(self, seconds=1.0):
-        """Wait until no upstream answer is under way; fail when that takes longer."""
-        began = time.monotonic()
-        async with asyncio.timeout(seconds):
-            while self.upstream.open:
-                await asyncio.sleep(0.01)
-        return time.monotonic() - began
+    async def until_closed(self):
+        """Wait until no upstream answer is under way; the seconds that it took."""
+        return await until(lambda: not self.upstream.open)
 
 
 @pytest.fixture(scope="session")

@@ -109,7 +109,7 @@ async def test_leaving_a_stream_closes_the_upstream(results, demo):
     assert (row.outcome, row.estimated) == ("client_closed", True)
     assert row.output > 0
     assert row.duration_us < 2_000_000
-    await demo.until_closed(1.0)
+    await demo.until_closed()
 
 
 async def test_a_clients_timeout_is_one(results, demo):

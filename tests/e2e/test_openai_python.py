@@ -302,7 +302,7 @@ async def test_leaving_a_stream_closes_the_upstream(client, demo):
         if chunk.choices[0].delta.content:
             break
     await stream.close()
-    await demo.until_closed(1.0)
+    await demo.until_closed()
     row = await demo.row(stream.response.headers["x-request-id"])
     assert (row.outcome, row.estimated) == ("client_closed", True)
     assert row.output > 0
@@ -317,7 +317,7 @@ async def test_leaving_with_the_blocking_client_closes_the_upstream(demo):
             return stream.response.headers["x-request-id"]
 
     request_id = await in_thread(demo, work)
-    await demo.until_closed(1.0)
+    await demo.until_closed()
     assert (await demo.row(request_id)).outcome == "client_closed"
 
 
@@ -330,6 +330,6 @@ async def test_a_clients_timeout_closes_the_upstream(demo, stream):
             await client.chat.completions.create(
                 model="demo-small", messages=HELLO, stream=stream, extra_body={"demo": {"hang": "before_headers"}}
             )
-        await demo.until_closed(1.0)
+        await demo.until_closed()
     (row,) = await demo.rows_of(key)
     assert row.outcome == "client_closed"

@@ -8,6 +8,7 @@ import time
 import pytest
 import pytest_asyncio
 from running import chat, provider, running
+from waiting import measured, until
 from wire import connected, head
 
 from gateway.testing import FakeUpstream
@@ -268,29 +269,41 @@ PHASES = {
 }
 
 
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def patient(tmp_path_factory, gateway_view):
+    """A gateway that waits long for its upstream: what ends early was ended by its client."""
+    async with FakeUpstream() as first:
+        sections = {
+            "providers": [provider(first, "first")],
+            "models": [{"name": "m", "targets": ["first/m"]}],
+            "timeouts": {"first_byte": 120.0, "idle": 120.0},
+        }
+        async with running(tmp_path_factory.mktemp("patient"), **sections) as gw:
+            yield Lines(gateway_view(gw), first, None)
+
+
 @pytest.mark.parametrize("phase", PHASES)
-async def test_a_client_that_leaves_closes_the_upstream_within_a_second(lines, phase):
+@measured
+async def test_a_client_that_leaves_closes_the_upstream_within_a_second(patient, phase):
     """In every phase; one row says `client_closed`, with an estimate of what was used."""
     options, fields, awaited = PHASES[phase]
-    key = await lines.view.new_key()
-    lines.first.requests.clear()
-    async with connected(lines.gw.port) as client:
-        request = post(lines.gw, chat(**fields), **options).replace(lines.gw.key.encode(), key.encode())
+    first, server = patient.first, patient.gw.process._server
+    key = await patient.view.new_key()
+    first.requests.clear()
+    async with connected(patient.gw.port) as client:
+        request = post(patient.gw, chat(**fields), **options).replace(patient.gw.key.encode(), key.encode())
         await client.send(request)
         if awaited:
             await client.reader.readuntil(awaited)
-        else:
-            await asyncio.sleep(0.15)
-        assert len(lines.first.requests) == (0 if options else 1)
+        await until(lambda: server.requests_in_flight == 1 and len(first.requests) == (0 if options else 1))
     left = time.monotonic()
-    async with asyncio.timeout(1):
-        while lines.first.open or not (rows := await lines.view.rows_of(key)):
-            await asyncio.sleep(0.01)
-    assert time.monotonic() - left < 1
-    (row,) = rows
+    await until(lambda: not first.open and not server.requests_in_flight)
+    took = time.monotonic() - left
+    (row,) = await patient.view.rows_of(key)
     assert (row.outcome, row.error) == ("client_closed", None)
     assert row.estimated == (not options)  # the upstream had the request
     assert (row.output > 0) == bool(awaited)
+    assert took < 1
 
 
 async def test_a_client_that_does_not_read_slows_the_upstream_and_is_let_go(lines):
