@@ -1,14 +1,15 @@
 """How tests wait: for a condition, with much patience, so that a slow machine is only slow; and how they measure time."""
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 PATIENCE = 30.0  # seconds: only a defect takes this long, also on a busy machine with a slow disk
-TRIES = 4        # of a test that measures time
+_PAUSES = (0.2, 1.0, 3.0)  # between the tries of a test that measures time
 
 
 async def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> float:
@@ -32,26 +33,20 @@ def measured(test: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(test)
     def again(**arguments: Any) -> None:
-        for number in range(1, TRIES + 1):
-            try:
-                return test(**arguments)
-            except (AssertionError, TimeoutError):
-                if number == TRIES:
-                    raise
-                time.sleep(number / 2)
+        for pause in _PAUSES:
+            with contextlib.suppress(AssertionError, TimeoutError):
+                test(**arguments)
+                return
+            time.sleep(pause)
+        test(**arguments)
 
     @functools.wraps(test)
     async def again_async(**arguments: Any) -> None:
-        for number in range(1, TRIES + 1):
-            try:
-                return await _awaited(test(**arguments))
-            except (AssertionError, TimeoutError):
-                if number == TRIES:
-                    raise
-                await asyncio.sleep(number / 2)
+        for pause in _PAUSES:
+            with contextlib.suppress(AssertionError, TimeoutError):
+                await test(**arguments)
+                return
+            await asyncio.sleep(pause)
+        await test(**arguments)
 
     return again_async if inspect.iscoroutinefunction(test) else again
-
-
-async def _awaited(test: Awaitable[None]) -> None:
-    await test
