@@ -100,6 +100,7 @@ async def world(directory: Path, *, database: str | None = None, further=(), **o
     ) as gateway:  # fmt: skip
         secret = gateway.process.gateway.secret
         made = World(gateway, Accounts(gateway.store, secret, passwords=Passwords(secret, cost=1 << 4)))
+        made.upstream = upstream
         made.hash = await Passwords(secret, cost=1 << 4).hash(PASSWORD)
         await gateway.store.create_tenant(Tenant(id="other", name="Other", created=5))
         for role in ROLES:

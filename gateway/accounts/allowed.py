@@ -17,6 +17,7 @@ FIELDS: Final[Mapping[str, Mapping[Role, frozenset[str]]]] = MappingProxyType({
     "tenant": MappingProxyType({
         "owner": frozenset({
             "name", "active", "providers", "guardrail_policy", "logging", "time_zone", "audit_days", "content_days",
+            "usage_days",
         }) | _LIMITS,
         "admin": frozenset({"name", "guardrail_policy", "logging", "time_zone"}),
     }),
@@ -24,12 +25,17 @@ FIELDS: Final[Mapping[str, Mapping[Role, frozenset[str]]]] = MappingProxyType({
         "owner": frozenset({"email", "name", "role", "status", "content_access"}) | _LIMITS,
         "admin": frozenset({"email", "name", "role", "status"}) | _LIMITS,
     }),
-    "team": MappingProxyType({"owner": frozenset({"name"}) | _LIMITS, "admin": frozenset({"name"}) | _LIMITS}),
+    "team": MappingProxyType({
+        "owner": frozenset({"name", "guardrail_policy"}) | _LIMITS,
+        "admin": frozenset({"name", "guardrail_policy"}) | _LIMITS,
+    }),
     "service_account": MappingProxyType({
         "owner": frozenset({"name", "role", "active"}), "admin": frozenset({"name", "role", "active"}),
     }),
     "key": MappingProxyType({
-        "owner": _KEY | {"logging"}, "admin": _KEY | {"logging"}, "team_admin": _KEY, "member": _KEY,
+        # What is stricter or laxer than the tenant's is for its administrators.
+        "owner": _KEY | {"logging", "guardrail_policy"}, "admin": _KEY | {"logging", "guardrail_policy"},
+        "team_admin": _KEY, "member": _KEY,
     }),
 })  # fmt: skip
 

@@ -31,6 +31,7 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int | None = None
     scopes: tuple[str, ...] | None = None
     logging: Any = None
+    guardrail_policy: str | None = None
     limits: Limits = Limits()
 
 
@@ -85,7 +86,8 @@ class ApiKeys:
     ) -> tuple[str, Key]:
         """Make a key for `user`, for a service account, or for whoever asks. Its text is shown once."""
         who.scope("keys:write")
-        given = {name: getattr(new, name) for name in ("expires_at", "scopes", "logging") if getattr(new, name)}
+        chosen = ("expires_at", "scopes", "logging", "guardrail_policy")
+        given = {name: getattr(new, name) for name in chosen if getattr(new, name)}
         check_fields(who, "key", given)
         _check(given)
         user = user or (who.user if account is None else None)
@@ -103,6 +105,7 @@ class ApiKeys:
         note = self._note(who, origin, "api_key_created", key, told({
             "name": key.name, "owner": key.owner, "service_account": key.service_account, "limits": key.limits,
             "environment": key.environment, "expires_at": key.expires_at, "scopes": key.scopes, "logging": key.logging,
+            "guardrail_policy": key.guardrail_policy,
         }))  # fmt: skip
         await self._book.commit(put(key, digest=digest), note, bump=False)
         return text, key
@@ -114,7 +117,8 @@ class ApiKeys:
         if await self._store.one(Tenant, id=tenant) is None:
             raise NotFound(f"The tenant {tenant!r} does not exist.")
         key, text, digest = self._made(who, new, tenant=tenant)
-        given = {name: getattr(key, name) for name in ("name", "limits", "environment", "expires_at", "scopes")}
+        told_of = ("name", "limits", "environment", "expires_at", "scopes", "logging", "guardrail_policy")
+        given = {name: getattr(key, name) for name in told_of}
         await self._book.commit(
             put(key, digest=digest), self._note(who, origin, "api_key_created", key, told(given)), bump=False
         )
@@ -136,22 +140,29 @@ class ApiKeys:
         return await self.get(who, key, "keys:write")
 
     async def rotate(self, who: Principal, origin: Origin, key: str, grace_ms: int) -> tuple[str, Key, Key]:
-        """A new key with everything of the old one, which works on for a while. Returns the text, the new, the old."""
+        """A new key with everything of the old one, which works on for a while. Returns the text, the new, the old.
+
+        A key has one successor: what ends the grace sooner or later is a change of its `expires_at`.
+        """
         old = await self._mine(who, key)
         now = now_ms()
         if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
             raise Conflict("This key is revoked or expired: make a new one.", code="key_revoked")
+        if old.replaced_by is not None:
+            raise _rotated(old.replaced_by)
         ends = min(now + grace_ms, old.expires_at or _FAR)
         new = NewKey(
             name=old.name, environment=old.environment, expires_at=old.expires_at, scopes=old.scopes,
-            logging=old.logging, limits=old.limits,
+            logging=old.logging, limits=old.limits, guardrail_policy=old.guardrail_policy,
         )  # fmt: skip
         fresh, text, digest = self._made(
             who, new, tenant=old.tenant, owner=old.owner, service_account=old.service_account, team=old.team
         )
         await self._book.commit(
             put(fresh, digest=digest),
-            change(Key, {"id": key, "revoked_at": None}, {"expires_at": ends}),
+            change(
+                Key, {"id": key, "revoked_at": None, "replaced_by": None}, {"expires_at": ends, "replaced_by": fresh.id}
+            ),
             self._note(who, origin, "api_key_rotated", old, {"new_key": fresh.id, "old_key_expires_at": ends}),
         )
         return text, fresh, await self.get(who, key, "keys:write")
@@ -208,7 +219,7 @@ class ApiKeys:
         key = Key(
             id=record.id, tenant=tenant, name=new.name, prefix=record.prefix, environment=new.environment, active=True,
             created=record.created, scopes=new.scopes, logging=new.logging, expires_at=new.expires_at,
-            created_by=who.id, limits=new.limits, **belongs,
+            created_by=who.id, limits=new.limits, guardrail_policy=new.guardrail_policy, **belongs,
         )  # fmt: skip
         return key, text, record.digest
 
@@ -216,6 +227,13 @@ class ApiKeys:
         return self._book.note(
             who, origin, action, tenant=key.tenant, resource=("api_key", key.id), detail=detail
         )
+
+
+def _rotated(by: str) -> Conflict:
+    return Conflict(
+        f"This key was rotated already: the key {by} takes its place. Rotate that one, or set this one's expires_at.",
+        code="already_rotated",
+    )
 
 
 def _check(fields: Mapping[str, Any]) -> None:

@@ -32,7 +32,8 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     """An organisation: all users, keys and usage belong to exactly one.
 
     `providers` are the names allowed (`None`: all), `logging` what is kept of its requests beside the ledger;
-    `audit_days` and `content_days` how long the audit and logged content are kept (`None`: for good).
+    `audit_days`, `content_days` and `usage_days` how long the audit, logged content and the ledger's rows are kept
+    (`None`: as configured).
     """
 
     id: str
@@ -46,6 +47,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"
     audit_days: int | None = None
     content_days: int | None = None
+    usage_days: int | None = None
     version: int = 1
     updated: int | None = None
 
@@ -69,13 +71,17 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Team(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of a tenant, with members and service accounts; its limits hold for all of them together."""
+    """A part of a tenant, with members and service accounts; its limits hold for all of them together.
+
+    `guardrail_policy` holds for its requests instead of the tenant's.
+    """
 
     id: str
     tenant: str
     name: str
     created: int
     limits: Limits = Limits()
+    guardrail_policy: str | None = None
     version: int = 1
     updated: int | None = None
 
@@ -148,7 +154,10 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored key by itself; `KeyRecord` has it with all that a decision needs."""
+    """A stored key by itself; `KeyRecord` has it with all that a decision needs.
+
+    `guardrail_policy` holds instead of its team's or tenant's; `replaced_by` is the key that a rotation made of it.
+    """
 
     id: str
     tenant: str
@@ -167,6 +176,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     last_used: int | None = None
     created_by: str | None = None
     limits: Limits = Limits()
+    guardrail_policy: str | None = None
+    replaced_by: str | None = None
     version: int = 1
     updated: int | None = None
 
@@ -247,6 +258,7 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     service_account: ServiceAccount | None = None
     scopes: tuple[str, ...] | None = None
     logging: Logging | None = None
+    guardrail_policy: str | None = None
 
 
 def state(key: KeyRecord, now_ms: int) -> KeyState:

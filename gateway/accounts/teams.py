@@ -38,17 +38,18 @@ class Teams:
         return found
 
     async def create(
-        self, who: Principal, origin: Origin, name: str, limits: Limits, tenant: str | None = None
+        self, who: Principal, origin: Origin, name: str, limits: Limits, tenant: str | None = None,
+        policy: str | None = None,
     ) -> Team:
         """Make a team."""
         where = who.scope("teams:write", tenant)
         home = str(where.get("tenant", tenant or who.home))
         if await self._store.one(Tenant, id=home) is None:
             raise NotFound("There is no tenant with this id.")
-        team = Team(id=new_id(), tenant=home, name=name, created=now_ms(), limits=limits)
+        team = Team(id=new_id(), tenant=home, name=name, created=now_ms(), limits=limits, guardrail_policy=policy)
         note = self._book.note(
             who, origin, "team_created", tenant=home, resource=("team", team.id),
-            detail=told({"name": name, "limits": limits}),
+            detail=told({"name": name, "limits": limits, "guardrail_policy": policy}),
         )  # fmt: skip
         await self._book.commit(put(team), note, bump=False)
         return team

@@ -11,6 +11,7 @@ from gateway.accounts.records import Key, Limits, Logging
 from gateway.admin.endpoint import Ask, Done, Endpoint, Items
 from gateway.admin.fields import Cursor, Id, Line, NoBody, NoQuery, PageSize, Search
 from gateway.admin.limits import LimitsGiven, LimitsShown, limits_given, limits_shown
+from gateway.admin.policies import check_policy
 from gateway.admin.services import Admin
 from gateway.admin.values import at, moment, stored
 from gateway.clock import now_ms
@@ -39,6 +40,8 @@ class KeyShown(LimitsShown, frozen=True, kw_only=True):
     environment: str
     scopes: tuple[str, ...] | None
     logging_policy: Logging | None
+    guardrail_policy: str | None
+    replaced_by: str | None
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
@@ -67,6 +70,7 @@ class KeyNew(LimitsGiven, frozen=True, forbid_unknown_fields=True, kw_only=True)
     expires_at: datetime | None = None
     scopes: Scopes | None = None
     logging_policy: Logging | None = None
+    guardrail_policy: Line | None = None
 
 
 class KeyChange(LimitsGiven, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -77,6 +81,7 @@ class KeyChange(LimitsGiven, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     expires_at: datetime | UnsetType | None = UNSET
     scopes: Scopes | UnsetType | None = UNSET
     logging_policy: Logging | UnsetType | None = UNSET
+    guardrail_policy: Line | UnsetType | None = UNSET
     is_active: bool | UnsetType = UNSET
 
 
@@ -150,7 +155,8 @@ async def change_key(admin: Admin, ask: Ask[NoQuery, KeyChange]) -> KeyShown:
     """Change a key."""
     body = ask.body
     names = (("name", "name"), ("environment", "environment"), ("scopes", "scopes"), ("logging_policy", "logging"),
-             ("is_active", "active"))  # fmt: skip
+             ("guardrail_policy", "guardrail_policy"), ("is_active", "active"))  # fmt: skip
+    check_policy(admin.gateway, body.guardrail_policy)
     fields: dict[str, Any] = {to: value for name, to in names if (value := getattr(body, name)) is not UNSET}
     if body.expires_at is not UNSET:
         fields["expires_at"] = stored(body.expires_at, "expires_at")
@@ -209,6 +215,7 @@ def key_fields(key: Key) -> dict[str, Any]:
         "id": key.id, "name": key.name, "key_prefix": key.prefix, "is_active": state == "active", "status": state,
         "tenant_id": key.tenant, "user_id": key.owner, "service_account_id": key.service_account,
         "team_id": key.team, "environment": key.environment, "scopes": key.scopes, "logging_policy": key.logging,
+        "guardrail_policy": key.guardrail_policy, "replaced_by": key.replaced_by,
         "expires_at": moment(key.expires_at), "revoked_at": moment(key.revoked_at),
         "last_used_at": moment(key.last_used), "created_at": at(key.created), "updated_at": moment(key.updated),
         "version": key.version, **limits_shown(key.limits),
@@ -217,9 +224,11 @@ def key_fields(key: Key) -> dict[str, Any]:
 
 async def _create(admin: Admin, ask: Ask[NoQuery, KeyNew], **owner: Any) -> KeyMade:  # noqa: ANN401 - user or account
     body = ask.body
+    check_policy(admin.gateway, body.guardrail_policy)
     new = NewKey(
         name=body.name, environment=body.environment, expires_at=stored(body.expires_at, "expires_at"),
-        scopes=body.scopes, logging=body.logging_policy, limits=Limits(**limits_given(body)),
+        scopes=body.scopes, logging=body.logging_policy, guardrail_policy=body.guardrail_policy,
+        limits=Limits(**limits_given(body)),
     )  # fmt: skip
     text, key = await admin.accounts.keys.create(ask.principal, admin.origin(ask), new, **owner)
     return KeyMade(**key_fields(key), api_key=text)

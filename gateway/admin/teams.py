@@ -10,6 +10,7 @@ from gateway.accounts.records import Limits, Team
 from gateway.admin.endpoint import Ask, Done, Endpoint, Items
 from gateway.admin.fields import Cursor, Id, Line, NoBody, NoQuery, PageSize, Search
 from gateway.admin.limits import LimitsGiven, LimitsShown, limits_given, limits_shown
+from gateway.admin.policies import check_policy
 from gateway.admin.services import Admin
 from gateway.admin.users import TenantQuery, UserShown, user_shown
 from gateway.admin.values import at, moment
@@ -21,6 +22,7 @@ class TeamShown(LimitsShown, frozen=True, kw_only=True):
     id: str
     tenant_id: str
     name: str
+    guardrail_policy: str | None
     created_at: datetime
     updated_at: datetime | None
     version: int
@@ -30,12 +32,14 @@ class NewTeam(LimitsGiven, frozen=True, forbid_unknown_fields=True, kw_only=True
     """A team to be made."""
 
     name: Line
+    guardrail_policy: Line | None = None
 
 
 class TeamChange(LimitsGiven, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What changes of a team."""
 
     name: Line | UnsetType = UNSET
+    guardrail_policy: Line | UnsetType | None = UNSET
 
 
 class TeamsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,8 +75,9 @@ async def list_teams(admin: Admin, ask: Ask[TeamsQuery, NoBody]) -> Items[TeamSh
 async def create_team(admin: Admin, ask: Ask[TenantQuery, NewTeam]) -> TeamShown:
     """Make a team."""
     limits = Limits(**limits_given(ask.body))
+    check_policy(admin.gateway, ask.body.guardrail_policy)
     made = await admin.accounts.teams.create(
-        ask.principal, admin.origin(ask), ask.body.name, limits, ask.query.tenant
+        ask.principal, admin.origin(ask), ask.body.name, limits, ask.query.tenant, ask.body.guardrail_policy
     )
     return _shown(made)
 
@@ -84,7 +89,9 @@ async def get_team(admin: Admin, ask: Ask[NoQuery, NoBody]) -> TeamShown:
 
 async def change_team(admin: Admin, ask: Ask[NoQuery, TeamChange]) -> TeamShown:
     """Change a team."""
-    fields: dict[str, Any] = {} if ask.body.name is UNSET else {"name": ask.body.name}
+    check_policy(admin.gateway, ask.body.guardrail_policy)
+    given = {"name": ask.body.name, "guardrail_policy": ask.body.guardrail_policy}
+    fields: dict[str, Any] = {name: value for name, value in given.items() if value is not UNSET}
     changed = await admin.accounts.teams.update(
         ask.principal, admin.origin(ask), ask.id(), fields, limits_given(ask.body), ask.version
     )
@@ -137,7 +144,7 @@ ROUTES = (
 def _shown(team: Team) -> TeamShown:
     return TeamShown(
         id=team.id, tenant_id=team.tenant, name=team.name, created_at=at(team.created), updated_at=moment(team.updated),
-        version=team.version, **limits_shown(team.limits),
+        version=team.version, guardrail_policy=team.guardrail_policy, **limits_shown(team.limits),
     )  # fmt: skip
 
 

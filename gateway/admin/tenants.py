@@ -10,6 +10,7 @@ from gateway.accounts.records import Limits, Logging, Tenant
 from gateway.admin.endpoint import Ask, Done, Endpoint, Items
 from gateway.admin.fields import Cursor, Line, NoBody, NoQuery, PageSize, Search
 from gateway.admin.limits import LimitsGiven, LimitsShown, limits_given, limits_shown
+from gateway.admin.policies import check_policy
 from gateway.admin.services import Admin
 from gateway.admin.values import at, moment
 
@@ -19,7 +20,7 @@ Zone = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$", descrip
 
 
 class TenantShown(LimitsShown, frozen=True, kw_only=True):
-    """A tenant. `logging_policy` is what is kept of requests beside the ledger; `*_days` how long, `null` for good."""
+    """A tenant. `logging_policy` is what is kept of requests beside the ledger; `*_days` how long, `null`: as set up."""
 
     id: str
     name: str
@@ -30,6 +31,7 @@ class TenantShown(LimitsShown, frozen=True, kw_only=True):
     time_zone: str
     audit_retention_days: int | None
     content_retention_days: int | None
+    usage_retention_days: int | None
     created_at: datetime
     updated_at: datetime | None
     version: int
@@ -46,6 +48,7 @@ class TenantChange(LimitsGiven, frozen=True, forbid_unknown_fields=True, kw_only
     time_zone: Zone | UnsetType = UNSET
     audit_retention_days: KeptDays | UnsetType | None = UNSET
     content_retention_days: KeptDays | UnsetType | None = UNSET
+    usage_retention_days: KeptDays | UnsetType | None = UNSET
 
 
 class NewTenant(LimitsGiven, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,6 +62,7 @@ class NewTenant(LimitsGiven, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     time_zone: Zone | UnsetType = UNSET
     audit_retention_days: KeptDays | UnsetType | None = UNSET
     content_retention_days: KeptDays | UnsetType | None = UNSET
+    usage_retention_days: KeptDays | UnsetType | None = UNSET
 
 
 class TenantsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,6 +80,7 @@ def tenant_shown(tenant: Tenant) -> TenantShown:
         id=tenant.id, name=tenant.name, is_active=tenant.active, allowed_providers=tenant.providers,
         guardrail_policy=tenant.guardrail_policy, logging_policy=tenant.logging, time_zone=tenant.time_zone,
         audit_retention_days=tenant.audit_days, content_retention_days=tenant.content_days,
+        usage_retention_days=tenant.usage_days,
         created_at=at(tenant.created), updated_at=moment(tenant.updated), version=tenant.version,
         **limits_shown(tenant.limits),
     )  # fmt: skip
@@ -92,6 +97,7 @@ async def list_tenants(admin: Admin, ask: Ask[TenantsQuery, NoBody]) -> Items[Te
 
 async def create_tenant(admin: Admin, ask: Ask[NoQuery, NewTenant]) -> TenantShown:
     """Make a tenant."""
+    check_policy(admin.gateway, ask.body.guardrail_policy)
     fields = {"name": ask.body.name, **_fields(ask.body)}
     limits = Limits(**limits_given(ask.body))
     made = await admin.accounts.tenants.create(ask.principal, admin.origin(ask), {**fields, "limits": limits})
@@ -105,6 +111,7 @@ async def get_tenant(admin: Admin, ask: Ask[NoQuery, NoBody]) -> TenantShown:
 
 async def change_tenant(admin: Admin, ask: Ask[NoQuery, TenantChange]) -> TenantShown:
     """Change a tenant."""
+    check_policy(admin.gateway, ask.body.guardrail_policy)
     changed = await admin.accounts.tenants.update(
         ask.principal, admin.origin(ask), ask.id(), _fields(ask.body), limits_given(ask.body), ask.version
     )
@@ -155,6 +162,7 @@ _NAMES = (
     ("name", "name"), ("is_active", "active"), ("allowed_providers", "providers"),
     ("guardrail_policy", "guardrail_policy"), ("logging_policy", "logging"), ("time_zone", "time_zone"),
     ("audit_retention_days", "audit_days"), ("content_retention_days", "content_days"),
+    ("usage_retention_days", "usage_days"),
 )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from gateway.commands.options import (
     print_table,
 )
 from gateway.commands.place import Place, at_place
+from gateway.commands.policies import changed_policy_option, check_policy, policy_option
 from gateway.errors import NotFound
 from gateway.store import Store
 
@@ -48,6 +49,7 @@ def keys() -> None:
 @click.option("--expires", "expires_at", type=Future(), metavar="DATE|SPAN", help="2027-01-31 (UTC), 30d, 12h.")
 @click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="All it may be used for; repeatable.")
 @click.option("--logging", type=click.Choice(get_args(Logging)), help="Instead of what the tenant has.")
+@policy_option
 @limit_options
 @_json
 @at_place
@@ -56,6 +58,7 @@ def create(
     scopes: tuple[str, ...], as_json: bool, **options: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Create a key and print it: it is shown this once, and stored nowhere."""
+    check_policy(place, options["guardrail_policy"])
     new = NewKey(name=name or "", scopes=scopes or None, limits=limits_of(options), **options)
 
     async def work(session: Session) -> tuple[str, dict[str, Any]]:
@@ -129,13 +132,15 @@ def show(place: Place, *, key: str, as_json: bool) -> None:
 @click.option("--scope", "scopes", multiple=True, type=click.Choice((*SCOPES, "none")), help="`none`: for all.")
 @click.option("--logging", type=click.Choice((*get_args(Logging), "none")), help="`none`: what the tenant has.")
 @click.option("--active/--inactive", default=None, help="Switch it on or off.")
+@changed_policy_option
 @changed_limit_options
 @_json
 @at_place
 def update(place: Place, *, key: str, scopes: tuple[str, ...], as_json: bool, **options: Any) -> None:  # noqa: ANN401
     """Change KEY. It holds for the next request on every worker."""
+    check_policy(place, options["guardrail_policy"])
     limits = changes_of(options)
-    fields = {name: None if value is msgspec.UNSET else value for name, value in given(options).items()}
+    fields = given(options)
     if scopes:
         fields["scopes"] = None if scopes == ("none",) else scopes
     if not fields and not limits:

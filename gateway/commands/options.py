@@ -158,7 +158,11 @@ def changes_of(options: dict[str, Any]) -> dict[str, Any]:
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were given; `none` is `None`."""
-    return {name: None if value == "none" else value for name, value in options.items() if value is not None}
+    found = {name: value for name, value in options.items() if value is not None}
+    return {
+        name: None if value is msgspec.UNSET or (value == "none" and name != "name") else value
+        for name, value in found.items()
+    }
 
 
 def plain(record: msgspec.Struct) -> dict[str, Any]:

@@ -21,10 +21,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A data directory, and a configuration of which only `data_dir`, `secret` and `database` were read."""
+    """A data directory, and a configuration of which only `data_dir`, `secret` and `database` were read; `file` is
+    where it was read from."""
 
     config: Config
     data_dir: Path
+    file: Path | None = None
 
     def run(self, work: Callable[[Store], Awaitable[T]]) -> T:
         """Run `work` with the store of this place; its errors become the command's."""
@@ -56,7 +58,7 @@ def at_place(command: Command) -> Command:
             loaded = Config() if file is None else load_place(file)
         except ConfigError as error:
             raise click.ClickException(str(error)) from error
-        return command(Place(loaded, data_dir or Path(loaded.data_dir)), **options)
+        return command(Place(loaded, data_dir or Path(loaded.data_dir), file), **options)
 
     place.__name__, place.__doc__ = command.__name__, command.__doc__
     place.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]

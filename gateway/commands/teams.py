@@ -19,6 +19,7 @@ from gateway.commands.options import (
     print_table,
 )
 from gateway.commands.place import Place, at_place
+from gateway.commands.policies import changed_policy_option, check_policy, policy_option
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -31,15 +32,21 @@ def teams() -> None:
 @teams.command()
 @click.argument("name", type=Name())
 @click.option("--tenant", default="default", show_default=True, help="Id of its tenant.")
+@policy_option
 @limit_options
 @_json
 @at_place
-def create(place: Place, *, name: str, tenant: str, as_json: bool, **options: Any) -> None:  # noqa: ANN401
+def create(
+    place: Place, *, name: str, tenant: str, guardrail_policy: str | None, as_json: bool, **options: Any  # noqa: ANN401
+) -> None:
     """Create the team NAME."""
+    check_policy(place, guardrail_policy)
     limits = limits_of(options)
 
     async def work(session: Session) -> Team:
-        return await session.accounts.teams.create(session.who, session.origin, name, limits, tenant)
+        return await session.accounts.teams.create(
+            session.who, session.origin, name, limits, tenant, guardrail_policy
+        )
 
     team = run(place, work)
     print_json(plain(team)) if as_json else click.echo(team.id)
@@ -89,11 +96,13 @@ def show(place: Place, *, team: str, as_json: bool) -> None:
 @teams.command()
 @click.argument("team")
 @click.option("--name", type=Name())
+@changed_policy_option
 @changed_limit_options
 @_json
 @at_place
 def update(place: Place, *, team: str, as_json: bool, **options: Any) -> None:  # noqa: ANN401
     """Change TEAM. Its limits hold for all of its members and service accounts together."""
+    check_policy(place, options["guardrail_policy"])
     limits = changes_of(options)
     fields = given(options)
     if not fields and not limits:

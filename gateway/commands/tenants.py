@@ -9,6 +9,7 @@ from gateway.accounts.records import Logging, Tenant
 from gateway.commands.accounts import Session, everything, run
 from gateway.commands.options import (
     Name,
+    OrNone,
     changed_limit_options,
     changes_of,
     given,
@@ -20,6 +21,7 @@ from gateway.commands.options import (
     print_table,
 )
 from gateway.commands.place import Place, at_place
+from gateway.commands.policies import changed_policy_option, check_policy, policy_option
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -32,16 +34,18 @@ def tenants() -> None:
 @tenants.command()
 @click.argument("name", type=Name())
 @click.option("--provider", "providers", multiple=True, help="A provider that may serve it; repeatable.")
-@click.option("--guardrail-policy", help="Name of a guardrail policy.")
+@policy_option
 @click.option("--logging", type=click.Choice(get_args(Logging)), help="What is kept of requests; off by default.")
 @click.option("--time-zone", help="Such as Europe/Berlin; UTC by default.")
 @click.option("--audit-days", type=click.IntRange(min=1), help="How long the audit is kept.")
 @click.option("--content-days", type=click.IntRange(min=1), help="How long logged content is kept.")
+@click.option("--usage-days", type=click.IntRange(min=1), help="How long the rows of usage are kept.")
 @limit_options
 @_json
 @at_place
 def create(place: Place, *, name: str, providers: tuple[str, ...], as_json: bool, **options: Any) -> None:  # noqa: ANN401
     """Create the tenant NAME. Its id comes from the name."""
+    check_policy(place, options["guardrail_policy"])
     limits = limits_of(options)
     fields = {"name": name, "limits": limits, **given(options), **({"providers": providers} if providers else {})}
 
@@ -95,16 +99,18 @@ def show(place: Place, *, tenant: str, as_json: bool) -> None:
 @click.argument("tenant")
 @click.option("--name", type=Name())
 @click.option("--provider", "providers", multiple=True, help="Providers that may serve it; `none` for all.")
-@click.option("--guardrail-policy", help="Name of a guardrail policy; `none` for the configuration's.")
+@changed_policy_option
 @click.option("--logging", type=click.Choice(get_args(Logging)), help="What is kept of requests.")
 @click.option("--time-zone", help="Such as Europe/Berlin.")
-@click.option("--audit-days", type=click.IntRange(min=1), help="How long the audit is kept.")
-@click.option("--content-days", type=click.IntRange(min=1), help="How long logged content is kept.")
+@click.option("--audit-days", type=OrNone(click.IntRange(min=1)), help="How long the audit is kept, or `none`.")
+@click.option("--content-days", type=OrNone(click.IntRange(min=1)), help="How long logged content is kept, or `none`.")
+@click.option("--usage-days", type=OrNone(click.IntRange(min=1)), help="How long usage is kept, or `none`.")
 @changed_limit_options
 @_json
 @at_place
 def update(place: Place, *, tenant: str, providers: tuple[str, ...], as_json: bool, **options: Any) -> None:  # noqa: ANN401
     """Change TENANT. It holds for the next request on every worker."""
+    check_policy(place, options["guardrail_policy"])
     limits = changes_of(options)
     fields = given(options)
     if providers:

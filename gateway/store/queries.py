@@ -19,7 +19,7 @@ from gateway.store.tables import LIMITS, TABLES
 _TENANTS, _USERS, _TEAMS, _SERVICES = (TABLES[name] for name in ("tenants", "users", "teams", "service_accounts"))
 _KEY: Final = (
     "id", "name", "prefix", "digest", "environment", "active", "revoked_at", "expires_at", "created", "last_used",
-    "scopes", "logging", *LIMITS,
+    "scopes", "logging", "guardrail_policy", *LIMITS,
 )  # fmt: skip
 
 

@@ -211,3 +211,24 @@ def test_no_secret_is_in_the_database(run, told, place):
 
     held = asyncio.run(everything())
     assert not [text for text in texts if text in held]
+
+
+def test_policies_are_chosen_by_names_that_the_configuration_has(run, told):
+    refused = run("tenants", "update", "default", "--guardrail-policy", "stricct", fails=True)
+    assert "did you mean" in refused.output
+    assert "permissive" in refused.output
+    assert told("tenants", "update", "default", "--guardrail-policy", "strict")["guardrail_policy"] == "strict"
+    team = told("teams", "create", "Research", "--guardrail-policy", "finance")
+    assert told("teams", "update", team["id"], "--guardrail-policy", "none")["guardrail_policy"] is None
+    key = told("keys", "create", "--guardrail-policy", "default")
+    assert key["guardrail_policy"] == "default"
+    assert told("keys", "update", key["id"], "--guardrail-policy", "none")["guardrail_policy"] is None
+    for command in (("teams", "create", "X"), ("keys", "create"), ("keys", "update", key["id"])):
+        assert "no guardrail policy" in run(*command, "--guardrail-policy", "nothing", fails=True).output
+
+
+def test_a_key_is_rotated_once(run, told):
+    old = told("keys", "create")
+    new = told("keys", "rotate", old["id"], "--grace", "1h")
+    assert f"the key {new['id']} takes its place" in run("keys", "rotate", old["id"], fails=True).output
+    assert told("keys", "rotate", new["id"])["expires_at"] is None

@@ -21,7 +21,7 @@ from msgspec import Meta
 
 from gateway import Caller, GatewayError, Level, Unauthenticated, hookimpl
 from gateway.accounts import keys
-from gateway.accounts.records import KeyRecord, KeyState, Limits, state
+from gateway.accounts.records import KeyRecord, KeyState, Team, Tenant, User, state
 from gateway.clock import now_ms
 from gateway.secrets import derive
 from gateway.tasks import Tasks
@@ -190,14 +190,14 @@ def _caller(key: KeyRecord) -> Caller:
 
 def _levels(key: KeyRecord) -> Iterator[Level]:
     """Also those without limits: what is spent is counted for a limit that is set later."""
-    tenant = _level("tenant", key.tenant.id, key.tenant.name, key.tenant.limits)
-    yield msgspec.structs.replace(tenant, guardrail_policy=key.tenant.guardrail_policy)
+    yield _level("tenant", key.tenant)
     if key.team is not None:
-        yield _level("team", key.team.id, key.team.name, key.team.limits)
+        yield _level("team", key.team)
     if key.owner is not None:
-        yield _level("user", key.owner.id, key.owner.name, key.owner.limits)
-    yield _level("key", key.id, key.name, key.limits)
+        yield _level("user", key.owner)
+    yield _level("key", key)
 
 
-def _level(kind: str, level_id: str, name: str, limits: Limits) -> Level:
-    return Level(kind=kind, id=level_id, name=name, **msgspec.structs.asdict(limits))
+def _level(kind: str, of: Tenant | Team | User | KeyRecord) -> Level:
+    policy = None if isinstance(of, User) else of.guardrail_policy
+    return Level(kind=kind, id=of.id, name=of.name, guardrail_policy=policy, **msgspec.structs.asdict(of.limits))

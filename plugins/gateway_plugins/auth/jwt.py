@@ -139,7 +139,7 @@ class JWT:
             team = await self._store.one(Team, id=str(member), tenant=tenant.id)
             if team is None:
                 raise Forbidden("The team that this token names does not exist.", code="unknown_team")
-            levels.append(_level("team", team.id, team.name, team.limits))
+            levels.append(_level("team", team.id, team.name, team.limits, team.guardrail_policy))
         subject = "jwt_" + fingerprint(config.issuer, claims["sub"])
         name = str(_claim(claims, config.claims.name) or claims["sub"])[:200]
         if config.models is not None:
