@@ -20,7 +20,7 @@ Zone = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$", descrip
 
 
 class TenantShown(LimitsShown, frozen=True, kw_only=True):
-    """A tenant. `logging_policy` is what is kept of requests beside the ledger, `*_days` how long; `null`: as set up."""
+    """A tenant. `logging_policy` is what is kept of requests beside the ledger, `*_days` how long; `null`: as set."""
 
     id: str
     name: str
