@@ -34,6 +34,7 @@ _LEEWAY: Final = 60            # seconds that clocks may differ
 _METADATA_FOR: Final = 3600.0  # seconds that an issuer's metadata is believed
 _KEYS_FOR: Final = 3600.0
 _KEYS_PAUSE: Final = 10.0      # seconds at least between two looks for an unknown key
+_SHORT: Final = 600            # seconds that a logout token without an end holds
 _MOST: Final = 16 * 1024       # characters of a token
 _MAX_ANSWER: Final = 512 * 1024
 _WAITS: Final = Timeouts(connect=5.0, first_byte=10.0, idle=10.0, total=15.0)
@@ -52,6 +53,7 @@ class Metadata(msgspec.Struct, frozen=True):
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
     code_challenge_methods_supported: tuple[str, ...] = ()
     backchannel_logout_supported: bool = False
+    authorization_response_iss_parameter_supported: bool = False
 
 
 class BadToken(Unauthenticated):
@@ -92,12 +94,15 @@ class Issuer:
     ) -> dict[str, Any]:
         """The claims of a token that this issuer signed for one of `audience`, and that holds now.
 
-        With `subject` it has to name one. Raises `BadToken`, or `Unavailable` where the issuer's keys cannot be had.
+        With `subject` it has to name one; without, a token that has no end holds for ten minutes (logout tokens of
+        older providers). Raises `BadToken`, or `Unavailable` where the issuer's keys cannot be had.
         """
         head = header(token)
         if head.get("alg") not in algorithms or head["alg"] not in ALGORITHMS:
             raise BadToken("This token is signed in a way that is not accepted here.")
         claims = await self._signed(token, str(head.get("kid", "")), [head["alg"]])
+        if not subject and "exp" not in claims and isinstance(claims.get("iat"), int | float):
+            claims["exp"] = claims["iat"] + _SHORT
         _check(claims, self.url, audience, now_ms() / 1000)
         if subject and (not isinstance(claims.get("sub"), str) or not claims["sub"]):
             raise BadToken("This token names nobody.")
@@ -127,16 +132,15 @@ class Issuer:
 
     async def _signed(self, token: str, kid: str, algorithms: list[str]) -> dict[str, Any]:
         keys, since = await self._known_keys()
-        if kid and kid not in _kids(keys) and time.monotonic() - since > _KEYS_PAUSE:
-            keys, _ = await self._known_keys(newer_than=since)  # it may have new keys
-        if kid and kid not in _kids(keys):
+        claims = _proved(token, keys, kid, algorithms)
+        if claims is None and time.monotonic() - since > _KEYS_PAUSE:
+            keys, _ = await self._known_keys(newer_than=since)  # it may have new keys, even under an old name
+            claims = _proved(token, keys, kid, algorithms)
+        if claims is not None:
+            return claims
+        if kid and kid not in {str(key.kid) for key in keys.keys}:
             raise BadToken("This token is signed with a key that its issuer does not have.")
-        try:
-            signed = jws.deserialize_compact(token, keys, algorithms=algorithms)
-            claims = msgspec.json.decode(signed.payload, type=dict[str, Any])
-        except (JoseError, ValueError, msgspec.DecodeError, UnicodeDecodeError):
-            raise BadToken("The signature of this token is wrong.") from None
-        return claims
+        raise BadToken("The signature of this token is wrong.")
 
     async def _known_keys(self, newer_than: float | None = None) -> tuple[KeySet, float]:
         known = self._keys
@@ -217,8 +221,17 @@ def _key_set(document: Mapping[str, Any], issuer: str) -> KeySet:
     return KeySet(found)
 
 
-def _kids(keys: KeySet) -> set[str]:
-    return {str(key.kid) for key in keys.keys if key.kid}
+def _proved(token: str, keys: KeySet, kid: str, algorithms: list[str]) -> dict[str, Any] | None:
+    """The claims of a token that one of the keys of this name signed; of any name, where the token has none."""
+    for key in keys.keys:
+        if kid and key.kid != kid:
+            continue
+        try:
+            signed = jws.deserialize_compact(token, key, algorithms=algorithms)
+            return msgspec.json.decode(signed.payload, type=dict[str, Any])
+        except (JoseError, ValueError, TypeError, msgspec.DecodeError, UnicodeDecodeError):
+            continue  # of another kind, or another's
+    return None
 
 
 def _safe(url: str, allow_private: bool) -> bool:

@@ -23,12 +23,14 @@ class FakeIssuer:
         self.person: dict = {}         # claims of whoever signs in
         self.client = ("gateway", "a client's secret")
         self.spoilt: dict = {}         # claims that are wrong in the ID token
+        self.userinfo: dict | None = None
         self._codes: dict[str, dict] = {}
         app = web.Application()
         app.router.add_get("/.well-known/openid-configuration", self._metadata)
         app.router.add_get("/keys", self._keys)
         app.router.add_get("/authorize", self._authorize)
         app.router.add_post("/token", self._token)
+        app.router.add_get("/userinfo", self._userinfo)
         self._server = TestServer(app)
 
     async def __aenter__(self):
@@ -90,6 +92,11 @@ class FakeIssuer:
             return web.json_response({"error": "invalid_grant"}, status=400)
         claims = {"aud": self.client[0], "nonce": asked["nonce"], **self.person, **self.spoilt}
         return web.json_response({"id_token": self.token(**claims), "access_token": "x", "token_type": "Bearer"})
+
+    async def _userinfo(self, request):
+        """What else there is to say of whoever has the access token; `None` breaks it."""
+        assert request.headers["authorization"] == "Bearer x"
+        return web.Response(status=500) if self.userinfo is None else web.json_response(self.userinfo)
 
     async def _keys(self, request):
         self._count(request)

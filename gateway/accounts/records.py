@@ -53,7 +53,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """A person of a tenant; `email` is lower case and unique."""
+    """A person of a tenant; `email` is lower case and unique, `external_id` what a directory calls them."""
 
     id: str
     tenant: str
@@ -66,6 +66,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     content_access: bool = False
     must_change: bool = False
     last_login: int | None = None
+    external_id: str | None = None
     version: int = 1
     updated: int | None = None
 
@@ -82,6 +83,7 @@ class Team(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     limits: Limits = Limits()
     guardrail_policy: str | None = None
+    external_id: str | None = None
     version: int = 1
     updated: int | None = None
 

@@ -67,7 +67,7 @@ class Sessions:
 
     async def open(
         self, user: User, tenant: Tenant, origin: Origin, action: str, *steps: Step, issuer: str | None = None,
-        issuer_session: str | None = None,
+        issuer_session: str | None = None, issuer_hint: str = "",
     ) -> SignedIn:
         """A new session for somebody who has proven who they are, and what else is to be stored with it."""
         now, made = now_ms(), self._tokens.make()
@@ -80,7 +80,8 @@ class Sessions:
         note = self._book.note(who, origin, action, resource=("session", session.id))
         seen = change(User, {"id": user.id}, {"last_login": now}, quiet=True)
         ended = Remove("sessions", {"user": user.id, "ended": now}, one=False)
-        await self._book.commit(*steps, ended, put(session, digest=made.digest), seen, note, bump=False)
+        stored = put(session, digest=made.digest, issuer_hint=issuer_hint or None)
+        await self._book.commit(*steps, ended, stored, seen, note, bump=False)
         user = await self._store.one(User, id=user.id) or user
         expires_in = min(self._idle_ms, self.lifetime_ms) // 1000
         return SignedIn(token=made.token, expires_in=expires_in, session=session, user=user, tenant=tenant)
@@ -101,10 +102,13 @@ class Sessions:
             raise Conflict("An admin token has no session: revoke the token instead.")
         await self._end(who, origin, {"id": who.session}, "logout", ("session", who.session))
 
-    async def issuer_of(self, who: Principal) -> str | None:
-        """The identity provider that vouched for the session that asks; `None` for a password or a token."""
+    async def issuer_of(self, who: Principal) -> tuple[str | None, str]:
+        """The identity provider that vouched for the session that asks (`None` for a password or a token), and the
+        sealed hint for it."""
         session = await self._store.one(Session, id=who.session) if who.session else None
-        return session.issuer if session else None
+        if session is None or session.issuer is None:
+            return None, ""
+        return session.issuer, await self._store.secret(Session, "issuer_hint", id=session.id) or ""
 
     async def opened(self, who: Principal) -> tuple[Session, ...]:
         """The open sessions of whoever asks, newest first."""

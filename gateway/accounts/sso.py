@@ -22,7 +22,8 @@ _PLATFORM: tuple[Role, ...] = ("owner", "auditor")
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
-    """Who signs in, as the provider says. `session` is its own session with them; `groups` what they belong to."""
+    """Who signs in, as the provider says. `session` is its own session with them; `groups` what they belong to;
+    `hint`, sealed, is what it wants to see again when they sign out."""
 
     issuer: str
     subject: str
@@ -31,6 +32,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     groups: tuple[str, ...] = ()
     session: str | None = None
+    hint: str = ""
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +75,8 @@ class SignOn:
             raise
         steps += await self._teams(user, person, rules)
         return await self._sessions.open(
-            user, tenant, origin, "sso_login", *steps, issuer=person.issuer, issuer_session=person.session
+            user, tenant, origin, "sso_login", *steps, issuer=person.issuer, issuer_session=person.session,
+            issuer_hint=person.hint,
         )
 
     async def ended(self, issuer: str, session: str | None, subject: str | None, origin: Origin) -> None:

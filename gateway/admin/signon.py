@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.upstream import Upstream
 
 FLOW_SECONDS: Final = 600
+_LONGEST_HINT: Final = 6000  # characters of an ID token that is shown to its provider again, in an address
 _LOGOUT: Final = "http://schemas.openid.net/event/backchannel-logout"
 
 
@@ -101,7 +102,9 @@ class SignOnProvider:
 
     async def finish(self, flow: Flow, query: Mapping[str, str], redirect_uri: str) -> Person:
         """Who has come back. Raises `Unauthenticated` or `Forbidden` where something does not fit."""
-        if query.get("iss", self.options.issuer) != self.options.issuer:
+        metadata = await self.issuer.metadata()
+        named = None if metadata.authorization_response_iss_parameter_supported else self.options.issuer
+        if query.get("iss", named) != self.options.issuer:
             raise Forbidden("The answer came from another identity provider.", code="sso_wrong_issuer")
         if "error" in query:
             text = query.get("error_description") or query["error"]
@@ -115,9 +118,13 @@ class SignOnProvider:
         )
         if not hmac.compare_digest(str(claims.get("nonce", "")), flow.nonce):
             raise BadToken("The identity provider's token is of another sign-in.")
-        if "azp" in claims and claims["azp"] != self.options.client_id:
+        several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
+        if claims.get("azp", None if several else self.options.client_id) != self.options.client_id:
             raise BadToken("The identity provider's token is meant for another service.")
-        return self._person(claims)
+        person = self._person({**await self._told(tokens, claims), **claims})
+        if len(tokens.id_token) > _LONGEST_HINT:
+            return person
+        return msgspec.structs.replace(person, hint=self._sealer.seal(tokens.id_token, "hint", self.options.name))
 
     async def logged_out(self, token: str) -> tuple[str | None, str | None]:
         """Session and subject that a logout token ends. Raises `BadToken`."""
@@ -129,13 +136,37 @@ class SignOnProvider:
             raise BadToken("This is no logout token.")
         return _text(session), _text(subject)
 
-    async def logout_address(self, back_to: str) -> str:
+    def shown(self, hint: str) -> str:
+        """The ID token in a person's hint; "" where it is not of this provider."""
+        try:
+            return self._sealer.open(hint, "hint", self.options.name)
+        except SealBroken:
+            return ""
+
+    async def logout_address(self, back_to: str, id_token: str) -> str:
         """Where the browser ends the provider's own session; "" where it cannot."""
         metadata = await self.issuer.metadata()
         if not metadata.end_session_endpoint:
             return ""
-        query = urlencode({"client_id": self.options.client_id, "post_logout_redirect_uri": back_to})
-        return f"{metadata.end_session_endpoint}?{query}"
+        fields = {"client_id": self.options.client_id, "post_logout_redirect_uri": back_to}
+        if id_token:
+            fields["id_token_hint"] = id_token
+        sign = "&" if "?" in metadata.end_session_endpoint else "?"
+        return f"{metadata.end_session_endpoint}{sign}{urlencode(fields)}"
+
+    async def _told(self, tokens: _Tokens, claims: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the provider says of a person beside the ID token, where that lacks something that matters."""
+        options, metadata = self.options, await self.issuer.metadata()
+        wanted = ["email"] if options.trust_email else ["email", "email_verified"]
+        wanted += [options.groups_claim] if options.roles or options.teams else []
+        complete = all(_found(claims, name) is not None for name in wanted)
+        if complete or not metadata.userinfo_endpoint or not tokens.access_token:
+            return {}
+        headers = (("accept", "application/json"), ("authorization", f"Bearer {tokens.access_token}"))
+        told = await self.issuer.send(HttpRequest("GET", metadata.userinfo_endpoint, headers), dict[str, Any])
+        if told.get("sub") != claims["sub"]:
+            raise BadToken("The identity provider told about somebody else.")
+        return told
 
     async def _exchanged(self, code: str, flow: Flow, redirect_uri: str) -> _Tokens:
         options, metadata = self.options, await self.issuer.metadata()
@@ -156,12 +187,7 @@ class SignOnProvider:
         return await self.issuer.send(request, _Tokens)
 
     def _person(self, claims: Mapping[str, Any]) -> Person:
-        groups = claims.get(self.options.groups_claim)
-        if groups is None and "." in self.options.groups_claim:
-            found: Any = claims
-            for name in self.options.groups_claim.split("."):
-                found = found.get(name) if isinstance(found, dict) else None
-            groups = found
+        groups = _found(claims, self.options.groups_claim)
         named = groups if isinstance(groups, list) else str(groups).split() if isinstance(groups, str) else []
         verified = claims.get("email_verified")
         return Person(
@@ -187,6 +213,16 @@ def _lost() -> Forbidden:
     return Forbidden(
         "This sign-in was not begun in this browser, or too long ago. Begin it again.", code="sso_unknown_state"
     )
+
+
+def _found(claims: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401 - any JSON value
+    """The claim of that name, or else what a path of names with dots leads to."""
+    if path in claims:
+        return claims[path]
+    found: Any = claims
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
 
 
 def _text(value: object) -> str | None:

@@ -12,9 +12,9 @@ from gateway.admin.endpoint import Ask, Done, Endpoint
 from gateway.admin.fields import NoBody, NoQuery
 from gateway.admin.services import Admin
 from gateway.admin.signon import FLOW_SECONDS, SignOnProvider, opened
-from gateway.errors import Forbidden, InvalidFields, NotFound
+from gateway.errors import Forbidden, InvalidFields, NotFound, Unavailable
 from gateway.hookspecs import Reply, RouteRequest
-from gateway.oidc import Issuer
+from gateway.oidc import BadToken, Issuer
 
 _COOKIE = "gateway-sso"
 _HERE = "/api/v1/admin/auth/sso/callback"
@@ -128,7 +128,11 @@ class SingleSignOn:
         """A provider says that a session has ended, in a form with a signed token."""
         ask = Ask(NoQuery(), NoBody(), request)
         provider = self.named(ask.id("provider"))
-        session, subject = await provider.logged_out((await request.form()).get("logout_token", ""))
+        try:
+            session, subject = await provider.logged_out((await request.form()).get("logout_token", ""))
+        except BadToken as error:  # as the specification has it
+            body = msgspec.json.encode({"error": "invalid_request", "error_description": error.message})
+            return Reply(400, body, headers={"cache-control": "no-store"})
         await self.admin.accounts.sign_on.ended(provider.options.issuer, session, subject, self.admin.origin(ask))
         return Reply(200, b"", headers={"cache-control": "no-store"})
 
@@ -175,12 +179,14 @@ async def callback(sso: SingleSignOn, ask: Ask[CallbackQuery, NoBody]) -> Done:
 async def logout(sso: SingleSignOn, ask: Ask[NoQuery, NoBody]) -> Done:
     """End the session here, and say where to end it at the provider."""
     principal = ask.principal
-    issuer = await sso.admin.accounts.sessions.issuer_of(principal)
+    issuer, hint = await sso.admin.accounts.sessions.issuer_of(principal)
     await sso.admin.accounts.sessions.logout(principal, sso.admin.origin(ask))
-    url = ""
-    for provider in sso.providers.values():
-        if issuer is not None and provider.options.issuer == issuer:
-            url = await provider.logout_address(sso.base(ask) + "/")
+    tokens = {each: each.shown(hint) for each in sso.providers.values() if each.options.issuer == issuer}
+    provider = max(tokens, key=lambda each: bool(tokens[each]), default=None)  # of several clients of one issuer
+    try:
+        url = await provider.logout_address(sso.base(ask) + "/", tokens[provider]) if provider else ""
+    except (Unavailable, Forbidden):  # the session here has ended all the same
+        url = ""
     return Done(value=LoggedOut(url), headers={"set-cookie": session_cookie("", sso.admin.place(ask), 0)})
 
 
