@@ -25,10 +25,10 @@ class Accounting:
         self.estimator = estimator
         self._metrics = metrics
 
-    def open(self, exchange: Exchange) -> None:
-        """An exchange has begun."""
+    def open(self, exchange: Exchange, task: "asyncio.Task[None] | None" = None) -> None:
+        """An exchange has begun. `task` is the one that serves it, where that is not this one."""
         exchange.internal["estimator"] = self.estimator
-        exchange.internal["task"] = asyncio.current_task()
+        exchange.internal["task"] = task or asyncio.current_task()
         self.active[exchange.id] = exchange
 
     def show(self) -> None:

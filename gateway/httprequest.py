@@ -16,6 +16,8 @@ from aiohttp.http import RawRequestMessage
 from gateway.errors import GatewayError, InvalidRequest, TooLarge, UnsupportedMedia
 
 if TYPE_CHECKING:
+    import asyncio
+
     from gateway.httpguard import Connection
 
 CREDENTIALS = frozenset(
@@ -28,6 +30,7 @@ _FRAMING = frozenset(
 )
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _BODILESS = frozenset({204, 304})
+_LINE = ": ".join
 _MAX_QUERY_FIELDS = 100
 
 
@@ -118,6 +121,11 @@ class Incoming:
     @request_id.setter
     def request_id(self, value: str) -> None:
         self._request_id = value
+
+    @property
+    def task(self) -> "asyncio.Task[None] | None":
+        """The task that serves this request, and the others of its connection."""
+        return self._connection.task
 
     @property
     def too_slow(self) -> bool:
@@ -285,13 +293,15 @@ class Incoming:
 
 def response_head(status: int, headers: Mapping[str, str], framing: str) -> bytes:
     """The bytes up to the body. Raises `ValueError` for a header that would break out of its line."""
-    if not _FRAMING.isdisjoint(map(str.lower, headers)):
+    if not _FRAMING.isdisjoint(headers) or not "".join(headers).islower():
         headers = {name: value for name, value in headers.items() if name.lower() not in _FRAMING}
-    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if text.count("\n") != len(headers) or text.count("\r") != len(headers) or "\0" in text:
+    text = "\r\n".join(map(_LINE, headers.items()))
+    breaks = max(0, len(headers) - 1)
+    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
         raise ValueError("a response header has a line break or NUL in it")
+    end = "\r\n" if text else ""
     first = _STATUS_LINES.get(status) or f"HTTP/1.1 {status:d} \r\n"
-    return f"{first}{text}Date: {rfc822_formatted_time()}\r\n{framing}\r\n".encode()
+    return f"{first}{text}{end}Date: {rfc822_formatted_time()}\r\n{framing}\r\n".encode()
 
 
 async def _all_of(payload: StreamReader, limit: int) -> bytes:

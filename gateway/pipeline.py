@@ -64,7 +64,7 @@ class Pipeline:
         exchange.internal["plugins"] = snapshot.plugins
         incoming.request_id = exchange.id
         snapshot.use.enter()
-        self._accounting.open(exchange)
+        self._accounting.open(exchange, incoming.task)
         try:
             exchange.caller = await self.authenticate(snapshot, incoming.headers)
             await self._receive(exchange, incoming, params)
@@ -117,7 +117,10 @@ class Pipeline:
         resolved = snapshot.router.resolve(exchange.request.model, exchange.caller)
         exchange.model = resolved.name
         exchange.overhead = time.monotonic() - exchange.started
-        targets = _eligible(exchange, resolved.targets)
+        asked = (exchange.endpoint, exchange.dialect.name)
+        targets = resolved.askable.get(asked)
+        if targets is None:
+            targets = resolved.askable[asked] = _eligible(exchange, resolved.targets)
         if not targets:
             return _counted(exchange)
         line = StreamRelay(exchange, incoming, self._accounting, snapshot.config.stream)
@@ -217,14 +220,14 @@ def _left(exchange: Exchange, incoming: "Incoming") -> None:
         exchange.error = SlowReader("The client took no byte of its answer for too long.")
 
 
-def _eligible(exchange: Exchange, targets: Iterable[Target]) -> list[tuple[Target, str]]:
+def _eligible(exchange: Exchange, targets: Iterable[Target]) -> tuple[tuple[Target, str], ...]:
     """The targets that can be asked, each with the dialect to ask it in; none twice, however often it is named."""
     found: dict[tuple[str, str], tuple[Target, str]] = {}
     for target in targets:
         wire = wire_for(exchange.endpoint, exchange.dialect.name, target.provider, target.model)
         if wire is not None:
             found[target.provider.name, target.model] = (target, wire)
-    return list(found.values())
+    return tuple(found.values())
 
 
 def _counted(exchange: Exchange) -> Reply:

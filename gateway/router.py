@@ -28,12 +28,14 @@ class Resolved(msgspec.Struct, frozen=True, eq=False):
     """Where a name leads: `name` is the configured one (bounded, for metrics), `targets` in the order to try.
 
     `canonical` is the configured name with what its `*` stands for, or `provider/model`: what permissions are about.
+    `askable` remembers by endpoint and dialect which of the targets can be asked, and in which dialect each.
     """
 
     name: str
     targets: tuple[Target, ...]
     entry: ModelEntry | None = None
     canonical: str = ""
+    askable: dict[tuple[str, str], tuple[tuple[Target, str], ...]] = {}  # a new one for each
 
     @property
     def on_lossy(self) -> str:
@@ -99,7 +101,7 @@ class Router:
         if not found.targets:
             raise self._switched_off(name, [_cut(target)[0] for target in found.entry.targets] if found.entry else [])
         if caller.providers is not None:
-            return msgspec.structs.replace(found, targets=_permitted(found.targets, caller.providers))
+            return msgspec.structs.replace(found, targets=_permitted(found.targets, caller.providers), askable={})
         return found
 
     def label(self, name: str) -> str:

@@ -138,22 +138,30 @@ class OpenAIDialect:
         """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`; resets as durations (`1s`, `6m0s`)."""
         headers = {}
         for standing in standings:
-            headers[f"x-ratelimit-limit-{standing.unit}"] = str(standing.limit)
-            headers[f"x-ratelimit-remaining-{standing.unit}"] = str(standing.remaining)
-            headers[f"x-ratelimit-reset-{standing.unit}"] = duration(standing.reset)
+            limit, remaining, reset = _RATE_HEADERS.get(standing.unit) or rate_names(standing.unit)
+            headers[limit] = str(standing.limit)
+            headers[remaining] = str(standing.remaining)
+            headers[reset] = duration(standing.reset)
         return headers
+
+
+def rate_names(unit: str) -> tuple[str, str, str]:
+    """The names of the headers that say how a limit stands."""
+    return f"x-ratelimit-limit-{unit}", f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}"
+
+
+_RATE_HEADERS = MappingProxyType({unit: rate_names(unit) for unit in ("requests", "tokens")})
 
 
 def duration(seconds: float) -> str:
     """A span as OpenAI writes it: `0s`, `250ms`, `8.64s`, `1m0.198s`, `14m24s`."""
     millis = round(seconds * 1000)
-    if millis <= 0:
-        return "0s"
-    if millis < 1000:
-        return f"{millis}ms"
-    whole, millis = divmod(millis, 1000)
-    rest = f".{millis:03d}".rstrip("0") if millis else ""
-    return f"{whole // 60}m{whole % 60}{rest}s" if whole >= 60 else f"{whole}{rest}s"
+    if millis >= 60_000:
+        minutes, millis = divmod(millis, 60_000)
+        return f"{minutes}m{millis / 1000:g}s"
+    if millis >= 1000:
+        return f"{millis / 1000:g}s"
+    return f"{millis}ms" if millis > 0 else "0s"
 
 
 def common(raw: bytes, body: dict[str, Any], *, caps: tuple[str, ...] = ()) -> Request:

@@ -54,14 +54,15 @@ def usage_of(wire: WireUsage, service_tier: bytes = b"") -> Usage | None:
     if hidden > 0 and reasoning in (0, hidden):
         written += hidden
         reasoning = hidden
-    if min(read, written, cached, stored, reasoning) < 0 or max(read, written) > _LARGEST:
+    if not 0 <= read <= _LARGEST or not 0 <= written <= _LARGEST or cached < 0 or stored < 0 or reasoning < 0:
         return None
-    cached = min(cached, read)
+    if cached > read:
+        cached = read
     return Usage(
-        input=read, output=written, cached=cached, cache_write=min(stored, read - cached),
-        reasoning=min(reasoning, written),
+        input=read, output=written, cached=cached, cache_write=min(stored, read - cached) if stored else 0,
+        reasoning=min(reasoning, written) if reasoning else 0,
         special=_sound(details.audio_tokens or 0, said.audio_tokens or 0, read, written),
-        tier=_TIERS.get(service_tier, ""),
+        tier=_TIERS.get(service_tier, "") if service_tier else "",
     )
 
 

@@ -17,11 +17,13 @@ IMAGE_TOKENS: Final = 1000
 _WEIGHT: Final = 0.1
 _MODELS: Final = 1024
 _LEAST_BYTES: Final = 64
+_CLOSE: Final = 1 / 32
 _SURE_BYTES: Final = 1000
 _LEAST_RATIO: Final = 0.04
 _MOST_RATIO: Final = 2.0
 _MEDIA_TOKENS_PER_BYTE: Final = 1 / 64
 _MARK: Final = b";base64,"
+_LINKED: Final = b'"image_url"'
 _INLINE: Final = re.compile(rb'"(?:data|bytes)"\s*:\s*"([A-Za-z0-9+/=_-]{256})')
 
 
@@ -41,10 +43,14 @@ class Estimator:
     def learn(self, exchange: Exchange) -> None:
         """Take the reported usage of a finished exchange into account.
 
-        What is not text (images, a wrong report) teaches nothing, nor does the sum of several attempts.
+        What is not text (images, a wrong report) teaches nothing, nor does the sum of several attempts, nor an
+        estimate that was right.
         """
         usage, request = exchange.usage, exchange.request
         if usage is None or request is None or usage.estimated or len(exchange.attempts) > 1:
+            return
+        guess: int = exchange.internal.get("input_tokens", 0)
+        if guess and abs(guess - usage.input) <= usage.input * _CLOSE:
             return
         size, media = _sizes(exchange)
         if media or size < _LEAST_BYTES or not _LEAST_RATIO <= usage.input / size <= _MOST_RATIO:
@@ -63,12 +69,18 @@ class Estimator:
     def input_tokens(self, exchange: Exchange) -> int:
         """About how many tokens the request has."""
         size, media = _sizes(exchange)
-        return math.ceil(size * self.ratio(*_names(exchange))) + media
+        return math.ceil(size * self._ratio(exchange)) + media
 
     def input_upper(self, exchange: Exchange) -> int:
         """More than the request has in practice."""
         size, media = _sizes(exchange)
-        return math.ceil(size * max(0.5, 1.25 * self.ratio(*_names(exchange)))) + 2 * media
+        return math.ceil(size * max(0.5, 1.25 * self._ratio(exchange))) + 2 * media
+
+    def _ratio(self, exchange: Exchange) -> float:
+        """The model may be known by the client's name for it, else by all that the configured one stands for."""
+        ratios, request = self._ratios, exchange.request
+        known = ratios.get(request.model) if request is not None else None
+        return known or ratios.get(exchange.model) or FIRST_RATIO
 
 
 def input_tokens(exchange: Exchange) -> int:
@@ -97,11 +109,6 @@ def _estimator(exchange: Exchange) -> Estimator:
     return known or Estimator()
 
 
-def _names(exchange: Exchange) -> tuple[str, ...]:
-    """Under which the model may be known: the client's name, else all that the configured one stands for."""
-    return (exchange.request.model, exchange.model) if exchange.request else (exchange.model,)
-
-
 def _sizes(exchange: Exchange) -> tuple[int, int]:
     sizes: tuple[int, int] | None = exchange.internal.get("input_sizes")
     if sizes is None:
@@ -112,8 +119,10 @@ def _sizes(exchange: Exchange) -> tuple[int, int]:
 
 def _weigh(raw: bytes) -> tuple[int, int]:
     """Bytes of text, and tokens of media: images count by piece, other files by size."""
+    if raw.rfind(_MARK) < 0 and raw.rfind(b'"data"') < 0 and raw.rfind(b'"bytes"') < 0 and raw.rfind(_LINKED) < 0:
+        return len(raw), 0  # mostly there is none of these, which is found sooner from the end
     size, media = len(raw), 0
-    at = raw.find(_MARK) if raw.rfind(_MARK) >= 0 else -1  # mostly there is none, which is found sooner from the end
+    at = raw.find(_MARK)
     while at >= 0:
         start = at + len(_MARK)
         end = raw.find(b'"', start)
@@ -129,8 +138,6 @@ def _weigh(raw: bytes) -> tuple[int, int]:
 
 def _inline(raw: bytes) -> tuple[int, int]:
     """Bytes of base64 that stand in a field of their own, as in most formats but OpenAI's, and their tokens."""
-    if raw.rfind(b'"data"') < 0 and raw.rfind(b'"bytes"') < 0:
-        return 0, 0
     size = tokens = 0
     for match in _INLINE.finditer(raw):
         start = match.start(1)
@@ -145,4 +152,4 @@ def _inline(raw: bytes) -> tuple[int, int]:
 
 def _linked_images(raw: bytes) -> int:
     """Images given by address: an upstream fetches them, and bills them like others."""
-    return raw.count(b'"url":"http') + raw.count(b'"url": "http') if raw.rfind(b'"image_url"') >= 0 else 0
+    return raw.count(b'"url":"http') + raw.count(b'"url": "http') if raw.rfind(_LINKED) >= 0 else 0

@@ -40,6 +40,8 @@ def take(rows: Rows, hold: str, asks: Sequence[Ask], now: int) -> tuple[Granted 
 
     Raises `ValueError` for asks that make no sense: a mistake of the caller, not of traffic.
     """
+    if len(asks) == 1 and not hold:
+        return _take_window(rows, asks[0], now)
     loaded = {}
     for ask in asks:
         if ask.amount < 0 or (not hold and ask.kind != "window"):
@@ -60,6 +62,20 @@ def take(rows: Rows, hold: str, asks: Sequence[Ask], now: int) -> tuple[Granted 
         reset = ((row[-2] + _STEPS + 1) * row[0] - now) / _SECOND if step and len(row) > 2 else 0.0
         after.append(Standing(ask.key, ask.limit, total, reset))
     return Granted(tuple(after)), tuple(entries)
+
+
+def _take_window(rows: Rows, ask: Ask, now: int) -> tuple[Granted | Refused, tuple[Entry, ...]]:
+    """One window that nothing is given back to, as most requests ask for; its entries are of no use to anybody."""
+    if ask.amount < 0 or ask.kind != "window":
+        raise ValueError(f"{ask} is negative, or needs a hold by which it is given back")
+    name, row, used = _load(rows, ask, now)
+    total = used + ask.amount
+    if total > ask.limit or total > MOST:
+        return _refused((ask,), [(name, row, used)], now), ()
+    _add(row, ask, now)
+    rows[name] = row
+    reset = ((row[-2] + _STEPS + 1) * row[0] - now) / _SECOND if len(row) > 2 else 0.0
+    return Granted((Standing(ask.key, ask.limit, total, reset),)), ()
 
 
 def settle(rows: Rows, entries: Sequence[Entry], actual: Mapping[str, int], now: int) -> None:
@@ -88,7 +104,8 @@ def charge(rows: Rows, asks: Sequence[Ask], now: int) -> None:
         row[0] += ask.amount
         if row[0] > MOST:
             row[0] = MOST
-        _touch(row, ask, now)
+        row[2] = int(ask.keep * _SECOND) if ask.keep else 0
+        row[3] = now
         rows[name] = row
 
 
