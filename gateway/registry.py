@@ -92,6 +92,10 @@ class Registry:
             raise ConfigError(building.problems)
         return member.plugin
 
+    def options(self, id: str) -> type[msgspec.Struct] | None:  # noqa: A002
+        """The struct of a plugin's options. Raises `PluginError`."""
+        return options_of(self.load(id))
+
     def _entry(self, id: str) -> EntryPoint:  # noqa: A002
         found = self._entries.get(id)
         if found is None:

@@ -21,8 +21,8 @@ SECURITY_ACTIONS: Final = (
     "api_key_created", "api_key_revoked", "api_key_rotated", "user_created", "user_updated", "user_deleted",
     "admin_token_created", "admin_token_revoked", "service_account_created", "service_account_updated",
     "service_account_deleted", "member_added", "member_removed", "tenant_deactivated", "tenant_deleted", "sso_login",
-    "sso_login_failed", "sso_updated", "policy_changed", "guardrail_triggered", "rate_limit_hit", "budget_exceeded",
-    "content_read", "data_export",
+    "sso_login_failed", "sso_updated", "policy_created", "policy_changed", "policy_deleted", "guardrail_triggered",
+    "rate_limit_hit", "budget_exceeded", "content_read", "data_export",
 )  # fmt: skip
 
 

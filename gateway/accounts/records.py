@@ -199,6 +199,39 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     updated: int | None = None
 
 
+class StoredPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """A guardrail policy that was made at run time; `tenant` is `*` for one that all tenants may use."""
+
+    id: str
+    tenant: str
+    name: str
+    description: str
+    label: str
+    rules: tuple[dict[str, Any], ...]
+    created_by: str
+    created: int
+    shadow_of: str | None = None
+    version: int = 1
+    updated: int | None = None
+
+
+class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stored policy was from some moment on; `done` is what was done then."""
+
+    id: str
+    policy: str
+    number: int
+    tenant: str
+    name: str
+    description: str
+    label: str
+    rules: tuple[dict[str, Any], ...]
+    done: Literal["created", "changed", "deleted", "restored"]
+    created_by: str
+    created: int
+    shadow_of: str | None = None
+
+
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What was done: by whom, to what, from where. `detail` has what changed, never a secret."""
 

@@ -6,6 +6,7 @@ from gateway.accounts.book import Book
 from gateway.accounts.credentials import Credentials
 from gateway.accounts.invitations import Invitations
 from gateway.accounts.passwords import Passwords
+from gateway.accounts.policies import Policies
 from gateway.accounts.serviceaccounts import ServiceAccounts
 from gateway.accounts.sessions import IDLE_MS, LIFETIME_MS, Sessions
 from gateway.accounts.sso import SignOn
@@ -32,5 +33,6 @@ class Accounts:
         self.keys = ApiKeys(self.book)
         self.service_accounts = ServiceAccounts(self.book)
         self.credentials = Credentials(self.book)
+        self.policies = Policies(self.book)
         self.audit = Audit(self.book)
         self.sign_on = SignOn(self.book, self.sessions)

@@ -55,37 +55,39 @@ class TestText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def listed(stage: "GuardrailStage", ask: Ask[NoQuery, NoBody]) -> Guardrails:
     """The guardrails at work."""
     found: dict[tuple[str, str], GuardrailShown] = {}
-    for check in stage.book.always:
+    book = await stage.book_for(ask.caller)
+    for check in book.always:
         plugin = check.guardrail
         use = str(getattr(plugin, "id", "") or check.name)
         found[use, check.name] = GuardrailShown(
             id=use, name=check.name, description=_about(plugin), actions=(check.action,), policies=()
         )
-    for policy in stage.book.described():
+    for policy in book.described():
         for rule in policy.rules:
             known = found.get((rule.use, rule.name)) or GuardrailShown(
-                id=rule.use, name=rule.name, description=stage.book.about(rule.use), actions=(), policies=()
+                id=rule.use, name=rule.name, description=book.about(rule.use), actions=(), policies=()
             )
             found[rule.use, rule.name] = msgspec.structs.replace(
                 known, policies=(*known.policies, policy.name),
                 actions=tuple(dict.fromkeys((*known.actions, *([rule.action] if rule.action else ())))),
             )  # fmt: skip
-    return Guardrails(tuple(found.values()), stage.book.names_for(_exchange(ask.caller), ()))
+    return Guardrails(tuple(found.values()), book.names_for(_exchange(ask.caller), ()))
 
 
-async def policies(stage: "GuardrailStage", ask: Ask[NoQuery, NoBody]) -> Policies:  # noqa: ARG001
+async def policies(stage: "GuardrailStage", ask: Ask[NoQuery, NoBody]) -> Policies:
     """The policies there are."""
-    return Policies(stage.book.described())
+    return Policies((await stage.book_for(ask.caller)).described())
 
 
 async def test(stage: "GuardrailStage", ask: Ask[NoQuery, TestText]) -> Trial:
     """What a policy does to a text. Judges outside of the gateway are asked."""
     body = ask.body
-    names = stage.book.names_for(_exchange(ask.caller), ())
+    book = await stage.book_for(ask.caller)
+    names = book.names_for(_exchange(ask.caller), ())
     if body.policy is not None:
-        stage.book.check_name(body.policy)
+        book.check_name(body.policy)
         names = (body.policy,)
-    policy = await stage.book.policy(names)
+    policy = await book.policy(names)
     stand_in = stage.pseudonyms(ask.caller, [body.text]).stand_in if policy.pseudonymises else None
     return await trial(policy, body.text, is_input=body.is_input, caller=ask.caller, stand_in=stand_in)
 

@@ -6,7 +6,7 @@ it, and so does what the request asks for: a request can make things stricter, n
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,6 +20,7 @@ from gateway.nearest import did_you_mean
 FIELD = "guardrail_policy"
 HEADER = "x-gateway-guardrail-policy"
 _REMEMBERED = 256
+Source = Literal["configuration", "shipped", "database"]
 ModelPolicy = Callable[[Exchange], str | None]
 
 
@@ -36,13 +37,22 @@ class Book:
     ) -> None:
         self._settings = settings or Guardrails()
         self.always = tuple(always)
-        self._rules = rules or Rules(_nothing)
+        self.rules = rules or Rules(_nothing)
         self._ready: dict[tuple[str, ...], Policy] = {}
         self._starting = asyncio.Lock()
         self._started: list[Any] = []
         self._gateway: Any = None
+        self._base: Book | None = None
         self.entries: dict[str, PolicyEntry] = dict(known(self._settings) if entries is None else entries)
         self.model_policy: ModelPolicy = lambda _exchange: None
+
+    def beside(self, entries: Iterable[PolicyEntry]) -> "Book":
+        """A book with further policies, that shares what this one has made. This one's names come first."""
+        added = {entry.name: entry for entry in entries if entry.name not in self.entries}
+        made = Book(self._settings, self.always, Rules(self.rules.make, self.rules), {**added, **self.entries})
+        made._base, made._gateway = self, self._gateway
+        made.model_policy = self.model_policy
+        return made
 
     @property
     def default(self) -> str | None:
@@ -70,12 +80,14 @@ class Book:
 
     def about(self, use: str) -> str:
         """The first line that a guardrail says of itself, if it has been made."""
-        made = next((made for (of, _), made in self._rules.made.items() if of == use), None)
+        made = next((made for (of, _), made in self.rules.made.items() if of == use), None)
         return (type(made).__doc__ or "").strip().partition("\n")[0] if made is not None else ""
 
     async def policy(self, names: tuple[str, ...]) -> Policy:
         """These policies together, ready. Raises `Unavailable` where one does not exist or cannot be made."""
         found = self._ready.get(names)
+        if found is None and self._base is not None and self._is_of(self._base, names):
+            return await self._base.policy(names)
         return found if found is not None else await self._prepare(names)
 
     async def startup(self, gateway: Any) -> None:  # noqa: ANN401 - a `Gateway`, or None in tests
@@ -90,27 +102,42 @@ class Book:
             if hasattr(made, "shutdown"):
                 await made.shutdown(self._gateway)
 
+    @property
+    def ends(self) -> bool:
+        """Whether something of it wants to be shut down."""
+        return any(hasattr(made, "shutdown") for made in self._started)
+
     def together(self, names: tuple[str, ...]) -> Policy:
         """These policies as one, drafts beside them; made, not started. Raises `LookupError` for an unknown name."""
         chosen = [self.entries[name] for name in names]
-        policy = Policy(names, [*self.always, *self._rules.checks(chosen)])
+        policy = Policy(names, [*self.always, *self.rules.checks(chosen)])
         policy.shadows = tuple(
-            Policy((entry.name,), self._rules.checks([entry]))
+            Policy((entry.name,), self.rules.checks([entry]))
             for entry in self.entries.values() if entry.shadow_of in names
         )
         return policy
 
     def described(self) -> tuple["PolicyShown", ...]:
         """Every policy, for people."""
-        own = {entry.name for entry in self._settings.policies}
         return tuple(
             PolicyShown(
                 name=entry.name, description=entry.description, label=entry.version, hash=hash_of(entry),
-                shadow_of=entry.shadow_of, source="configuration" if entry.name in own else "shipped",
+                shadow_of=entry.shadow_of, source=self.source_of(entry.name),
                 guardrails=tuple(rule.name or rule.use for rule in entry.rules), rules=tuple(map(_shown, entry.rules)),
             )
             for entry in self.entries.values()
         )  # fmt: skip
+
+    def source_of(self, name: str) -> Source:
+        """Where a policy comes from."""
+        if self._base is not None and name not in self._base.entries:
+            return "database"
+        return "configuration" if any(entry.name == name for entry in self._settings.policies) else "shipped"
+
+    def _is_of(self, base: "Book", names: Sequence[str]) -> bool:
+        """Whether policies are the other book's alone, drafts included."""
+        added = [entry for name, entry in self.entries.items() if name not in base.entries]
+        return not any(entry.name in names or entry.shadow_of in names for entry in added)
 
     def _callers(self, exchange: Exchange) -> str | None:
         levels = exchange.caller.levels if exchange.caller is not None else ()
@@ -138,7 +165,7 @@ class Book:
     async def _start_new(self) -> None:
         if self._gateway is None:
             return
-        for made in self._rules.guardrails:
+        for made in self.rules.guardrails:
             if not any(made is each for each in self._started):
                 if hasattr(made, "startup"):
                     await made.startup(self._gateway)
@@ -165,7 +192,7 @@ class PolicyShown(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     hash: str
     shadow_of: str | None
-    source: str
+    source: Source
     guardrails: tuple[str, ...]
     rules: tuple[RuleShown, ...]
 

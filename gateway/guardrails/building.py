@@ -4,13 +4,17 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Protocol
 
+from msgspec import Struct
+
 from gateway.config import Config, PluginEntry
 from gateway.errors import GatewayError
 from gateway.exchange import Caller, Exchange
 from gateway.guardrails.book import Book, known
 from gateway.guardrails.check import Check
+from gateway.guardrails.drafts import Drafts
 from gateway.guardrails.policy import Rules, key_of
 from gateway.guardrails.stage import GuardrailStage
+from gateway.guardrails.stored import StoredPolicies
 from gateway.nearest import did_you_mean
 from gateway.problems import ConfigError, Path
 
@@ -23,6 +27,9 @@ class Maker(Protocol):
 
     def make(self, id: str, options: dict[str, Any]) -> object:  # noqa: A002
         """Raises `ConfigError`."""
+
+    def options(self, id: str) -> type[Struct] | None:  # noqa: A002
+        """What its options are. Raises `PluginError`."""
 
 
 class Builder(Protocol):
@@ -49,7 +56,7 @@ def guardrails(maker: Maker, config: Config, builder: Builder, members: "Sequenc
     _policies(config, builder, rules)
     book = Book(config.guardrails, always, rules)
     _names(config, builder, book)
-    return GuardrailStage(book)
+    return GuardrailStage(book, StoredPolicies(book, Drafts(config, maker.options, book)))
 
 
 def model_policy(config: Config, resolve: Callable[[str, Caller], Any]) -> Callable[[Exchange], str | None]:

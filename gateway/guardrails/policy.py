@@ -52,9 +52,10 @@ class Policy:
 class Rules:
     """Makes the checks of policies; a guardrail with the same options is made once, whoever uses it."""
 
-    def __init__(self, make: Make) -> None:
-        self._make = make
+    def __init__(self, make: Make, parent: "Rules | None" = None) -> None:
+        self.make = make
         self.made: dict[tuple[str, bytes], Any] = {}
+        self._parent = parent
 
     @property
     def guardrails(self) -> Sequence[Any]:
@@ -70,14 +71,22 @@ class Rules:
                 rule = self._filled(key, rule)  # noqa: PLW2901
                 merged[key] = _stricter(merged[key], rule) if key in merged else rule
         return [
-            Check(rule.name or rule.use, self.made[key], rule, on_error=rule.on_error) for key, rule in merged.items()
+            Check(rule.name or rule.use, self.guardrail(key, rule), rule, on_error=rule.on_error)
+            for key, rule in merged.items()
         ]
+
+    def guardrail(self, key: tuple[str, bytes], rule: PluginEntry) -> Any:  # noqa: ANN401 - of the plugin's class
+        """The guardrail of a rule, the parent's if that has it; made if there is none yet."""
+        made = self._parent.made.get(key) if self._parent is not None else None
+        if made is None:
+            made = self.made.get(key)
+        if made is None:
+            made = self.made[key] = self.make(rule.use, rule.with_)
+        return made
 
     def _filled(self, key: tuple[str, bytes], rule: PluginEntry) -> PluginEntry:
         """With the guardrail's own settings where the rule has none, so that rules can be compared."""
-        if key not in self.made:
-            self.made[key] = self._make(rule.use, rule.with_)
-        made = self.made[key]
+        made = self.guardrail(key, rule)
         threshold = rule.threshold if rule.threshold is not None else getattr(made, "threshold", 0.5)
         return msgspec.structs.replace(
             rule, stage=rule.stage or getattr(made, "apply_to", "both"), threshold=float(threshold),

@@ -111,11 +111,12 @@ async def _scan(
 ) -> FileTrial:
     exchange = Exchange("guardrails", "guardrails", Chat(), {}, now_ms())
     exchange.caller = caller
-    names = stage.book.names_for(exchange, ())
+    book = await stage.book_for(caller)
+    names = book.names_for(exchange, ())
     if named is not None:
-        stage.book.check_name(named)
+        book.check_name(named)
         names = (named,)
-    policy = await stage.book.policy(names)
+    policy = await book.policy(names)
     reader = getattr(policy.file_checks[0].guardrail, "reader", stage.reader) if policy.file_checks else stage.reader
     told = await reader.read(data) if isinstance(data, bytes) else data
     outcome = await trial(policy, told.text, part=PART, caller=caller)

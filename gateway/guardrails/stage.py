@@ -23,6 +23,7 @@ from gateway.guardrails.files import check_files, read_files
 from gateway.guardrails.notes import decide, note
 from gateway.guardrails.policy import Policy
 from gateway.guardrails.pseudonyms import Pseudonyms, Restore
+from gateway.guardrails.stored import StoredPolicies
 from gateway.guardrails.stream import ReplyGuard
 from gateway.guardrails.texts import Reading, edited, read_text
 from gateway.hookspecs import Detector, Filter, Guardrail, Route, hookimpl
@@ -39,8 +40,9 @@ class GuardrailStage:
 
     name = "guardrails"
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, stored: StoredPolicies | None = None) -> None:
         self.book = book
+        self.stored = stored
         self.reader = Reader()  # for files that are tried where no guardrail reads files
         self._tasks = Tasks()
         self._waiting = 0
@@ -54,11 +56,15 @@ class GuardrailStage:
         if gateway is not None:
             self._secret = gateway.secret
         await self.book.startup(gateway)
+        if self.stored is not None:
+            self.stored.startup(gateway)
 
     @hookimpl
     async def shutdown(self, gateway: Any) -> None:  # noqa: ANN401, ARG002
         """Stop them."""
         await self._tasks.close()
+        if self.stored is not None:
+            await self.stored.shutdown()
         await self.book.shutdown()
 
     @hookimpl
@@ -68,7 +74,8 @@ class GuardrailStage:
         if request is None:
             return
         requested = _requested(exchange, request)
-        policy = await self.book.policy(self.book.names_for(exchange, requested))
+        book = await self.book_for(exchange.caller)
+        policy = await book.policy(book.names_for(exchange, requested))
         exchange.internal[_POLICY] = policy
         if FIELD in request.body:
             request = exchange.request = _without(request, FIELD)
@@ -94,7 +101,8 @@ class GuardrailStage:
             return None
         policy: Policy | None = exchange.internal.get(_POLICY)
         if policy is None:
-            policy = await self.book.policy(self.book.names_for(exchange, ()))
+            book = await self.book_for(exchange.caller)
+            policy = await book.policy(book.names_for(exchange, ()))
         if policy.is_empty and _STAND_INS not in exchange.internal:
             return None
         chain = policy.output
@@ -112,6 +120,12 @@ class GuardrailStage:
         from gateway.guardrails import api, scan
 
         return [*api.routes(self), *scan.routes(self)]
+
+    async def book_for(self, caller: Caller | None) -> Book:
+        """The policies there are for a caller: those of the configuration, and of the database."""
+        if self.stored is None or caller is None:
+            return self.book
+        return await self.stored.book(caller.tenant)
 
     def pseudonyms(self, caller: Caller | None, texts: Sequence[str]) -> Pseudonyms:
         """Stand-ins for what is in these texts, with the key of the caller's tenant."""

@@ -15,8 +15,10 @@ from gateway.accounts.records import (
     Invitation,
     Key,
     Limits,
+    PolicyVersion,
     ServiceAccount,
     Session,
+    StoredPolicy,
     Team,
     Tenant,
     User,
@@ -107,6 +109,8 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType({
               secrets=("digest", "issuer_hint"), versioned=False),
         Table("sso_identities", Identity, versioned=False),
         Table("credentials", Credential, ("name", "provider"), secrets=("sealed",)),
+        Table("guardrail_policies", StoredPolicy, ("name", "description")),
+        Table("guardrail_policy_versions", PolicyVersion, versioned=False),
         Table("invitations", Invitation, ("email",), secrets=("digest",), versioned=False),
     )
 })  # fmt: skip

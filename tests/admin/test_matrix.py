@@ -80,16 +80,17 @@ async def objects(it):
     credential = (
         await it.call("admin", "POST", "/credentials", {"provider": "up", "secret": "sk-0123456789abcdef"}, status=201)
     )["id"]
+    policy = (await it.call("admin", "POST", "/guardrails/policies", {"name": "mine"}, status=201))["id"]
     invitation = (await it.call("admin", "POST", "/invitations", {"email": "a@b.c"}, status=201))["id"]
     return {
         "tenants": "default", "users": "member", "teams": team, "organization": team, "service-accounts": account,
-        "api-keys": key, "invitations": invitation, "credentials": credential, "auth": it.sessions["admin"],
+        "api-keys": key, "invitations": invitation, "credentials": credential, "guardrails": policy, "auth": it.sessions["admin"],
     }, {"user": "member", "token": token}  # fmt: skip
 
 
 BODIES = {
     "PATCH": {"name": "x"}, "PUT": {"name": "x"}, "members": {"user_id": "member"}, "api-keys": {"name": "x"},
-    "tokens": {"name": "x"},
+    "tokens": {"name": "x"}, "restore": {"version": 1},
 }  # fmt: skip
 
 
