@@ -173,15 +173,12 @@ class Policies:
 async def policies_of(store: Store, tenant: str) -> Sequence[StoredPolicy]:
     """All that requests of a tenant can be under; the platform's last: a name is theirs, should two have it."""
     found: list[StoredPolicy] = []
-    for home in (tenant, PLATFORM):
-        cursor = ""
-        while True:
-            page = await store.page(StoredPolicy, {"tenant": home}, limit=500, cursor=cursor)
-            found += page.items
-            if page.next is None:
-                break
-            cursor = page.next
-    return found
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await store.page(StoredPolicy, {"tenant": (tenant, PLATFORM)}, limit=500, cursor=cursor)
+        found += page.items
+        cursor = page.next
+    return sorted(found, key=lambda each: each.tenant == PLATFORM)
 
 
 def _visible(who: Principal, tenant: str | None = None) -> dict[str, object]:

@@ -14,15 +14,14 @@ from gateway.accounts.policies import PLATFORM, NewPolicy
 from gateway.accounts.records import PolicyVersion, StoredPolicy
 from gateway.admin.endpoint import Ask, Done, Endpoint, Items
 from gateway.admin.fields import Cursor, Id, NoBody, NoQuery, PageSize, Search
+from gateway.admin.policies import policies
 from gateway.admin.services import Admin
 from gateway.admin.users import TenantQuery
 from gateway.admin.values import at, moment
 from gateway.config import Name, PluginEntry, PolicyEntry
-from gateway.errors import Conflict, InvalidFields, Unavailable
+from gateway.errors import Conflict, InvalidFields
 from gateway.guardrails.book import Book, PolicyShown, RuleShown, Source
 from gateway.guardrails.policy import hash_of
-from gateway.guardrails.stage import GuardrailStage
-from gateway.guardrails.stored import StoredPolicies
 from gateway.guardrails.trial import Trial, trial
 
 Description = Annotated[str, Meta(max_length=1000)]
@@ -124,10 +123,9 @@ async def list_policies(admin: Admin, ask: Ask[PoliciesQuery, NoBody]) -> Items[
     page = await admin.accounts.policies.page(
         ask.principal, tenant=query.tenant, search=query.search, limit=query.limit, cursor=query.cursor
     )
+    shown = () if query.cursor else policies(admin.gateway).base.described()
     words = query.search.lower()
-    fixed = [] if query.cursor else [
-        _fixed(each) for each in _policies(admin).base.described() if words in f"{each.name} {each.description}".lower()
-    ]  # fmt: skip
+    fixed = [_fixed(each) for each in shown if words in f"{each.name} {each.description}".lower()]
     return Items((*fixed, *map(_stored, page.items)), page.next)
 
 
@@ -146,7 +144,7 @@ async def create_policy(admin: Admin, ask: Ask[TenantQuery, PolicyNew]) -> Polic
 
 async def get_policy(admin: Admin, ask: Ask[NoQuery, NoBody]) -> Policy:
     """One policy."""
-    fixed = {each.name: each for each in _policies(admin).base.described()}.get(ask.id())
+    fixed = {each.name: each for each in policies(admin.gateway).base.described()}.get(ask.id())
     return _fixed(fixed) if fixed else _stored(await admin.accounts.policies.get(ask.principal, ask.id()))
 
 
@@ -158,7 +156,7 @@ async def change_policy(admin: Admin, ask: Ask[NoQuery, PolicyChange]) -> Policy
     before = await admin.accounts.policies.get(ask.principal, ask.id())
     if given.get("name", before.name) != before.name:
         _check_free(admin, given["name"])
-    entry = _policies(admin).drafts.entry(before)
+    entry = policies(admin.gateway).drafts.entry(before)
     checked = {name: given[name] for name in ("name", "shadow_of", "rules") if name in given}
     if checked:
         whole = entry if "rules" in checked else msgspec.structs.replace(entry, rules=())
@@ -202,7 +200,7 @@ async def restore_version(admin: Admin, ask: Ask[NoQuery, Restore]) -> Policy:
 async def try_policy(admin: Admin, ask: Ask[TenantQuery, Try]) -> Trial:
     """What a policy does to a text. Judges outside of the gateway are asked."""
     body, who = ask.body, ask.principal
-    book = await _policies(admin).book(ask.query.tenant if who.tenant is None and ask.query.tenant else who.home)
+    book = await policies(admin.gateway).book(ask.query.tenant if who.tenant is None and ask.query.tenant else who.home)
     name = body.policy or book.default or "default"
     if body.rules is not None:
         await _check(admin, who.home, PolicyEntry(name=DRAFT, rules=body.rules))
@@ -212,7 +210,7 @@ async def try_policy(admin: Admin, ask: Ask[TenantQuery, Try]) -> Trial:
         )  # fmt: skip
         others = [entry for each, entry in book.entries.items() if each != DRAFT]
         book = Book(rules=book.rules, entries={each.name: each for each in others}).beside(
-            [_policies(admin).drafts.entry(stored)]
+            [policies(admin.gateway).drafts.entry(stored)]
         )
         name = DRAFT
     elif name not in book.entries:
@@ -239,36 +237,20 @@ ROUTES = (
     Endpoint("POST", "/guardrails/policies/{id}/restore", "policies:write", restore_version,
              "Let an earlier version of a guardrail policy hold again", "guardrails", body=Restore, answer=Policy,
              errors=(409, 412)),
-    Endpoint("POST", "/guardrails/test", "policies:read", try_policy, "Try a guardrail policy on a text", "guardrails",
+    Endpoint("POST", "/guardrails/test", "policies:write", try_policy, "Try a guardrail policy on a text", "guardrails",
              query=TenantQuery, body=Try, answer=Trial),
 )  # fmt: skip
 
 
-async def check_name(admin: Admin, name: object, tenant: str) -> None:
-    """Raise `InvalidFields` unless a tenant's requests can be under this policy; `None` and what is not set pass."""
-    if not isinstance(name, str):
-        return
-    book = await _policies(admin).book(tenant)
-    if name not in book.entries or book.entries[name].shadow_of is not None:
-        raise InvalidFields(("guardrail_policy", f"there is no guardrail policy {name[:64]!r} in force"))
-
-
-def _policies(admin: Admin) -> StoredPolicies:
-    for member in admin.gateway.snapshot.plugins.members:
-        if isinstance(member.plugin, GuardrailStage) and member.plugin.stored is not None:
-            return member.plugin.stored
-    raise Unavailable("There are no guardrails here.")
-
-
 def _check_free(admin: Admin, name: str) -> None:
-    base = _policies(admin).base
+    base = policies(admin.gateway).base
     if name in base.entries:
         where = "ships with the gateway" if base.source_of(name) == "shipped" else "is in the configuration file"
         raise Conflict(f"A guardrail policy with this name {where}.", code="policy_exists")
 
 
 def _check_writable(admin: Admin, ident: str) -> None:
-    base = _policies(admin).base
+    base = policies(admin.gateway).base
     if ident in base.entries:
         where = "ships with the gateway: copy it under another name" if base.source_of(ident) == "shipped" else (
             "is in the configuration file: change it there"
@@ -277,10 +259,10 @@ def _check_writable(admin: Admin, ident: str) -> None:
 
 
 async def _check(admin: Admin, home: str, entry: PolicyEntry) -> None:
-    policies = _policies(admin)
-    seen = await policies.book(home)
+    known = policies(admin.gateway)
+    seen = await known.book(home)
     # Reading a model's weights takes a while: nobody else waits for it.
-    wrong = await asyncio.to_thread(policies.drafts.mistakes, entry, seen)
+    wrong = await asyncio.to_thread(known.drafts.mistakes, entry, seen)
     if wrong:
         raise InvalidFields(*wrong)
 

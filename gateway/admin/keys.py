@@ -156,7 +156,9 @@ async def change_key(admin: Admin, ask: Ask[NoQuery, KeyChange]) -> KeyShown:
     body = ask.body
     names = (("name", "name"), ("environment", "environment"), ("scopes", "scopes"), ("logging_policy", "logging"),
              ("guardrail_policy", "guardrail_policy"), ("is_active", "active"))  # fmt: skip
-    check_policy(admin.gateway, body.guardrail_policy)
+    if isinstance(body.guardrail_policy, str):
+        key = await admin.accounts.keys.get(ask.principal, ask.id(), "keys:write")
+        await check_policy(admin.gateway, body.guardrail_policy, key.tenant)
     fields: dict[str, Any] = {to: value for name, to in names if (value := getattr(body, name)) is not UNSET}
     if body.expires_at is not UNSET:
         fields["expires_at"] = stored(body.expires_at, "expires_at")
@@ -224,7 +226,8 @@ def key_fields(key: Key) -> dict[str, Any]:
 
 async def _create(admin: Admin, ask: Ask[NoQuery, KeyNew], **owner: Any) -> KeyMade:  # noqa: ANN401 - user or account
     body = ask.body
-    check_policy(admin.gateway, body.guardrail_policy)
+    of: Any = next(iter(owner.values()), None)
+    await check_policy(admin.gateway, body.guardrail_policy, of.tenant if of else ask.principal.home)
     new = NewKey(
         name=body.name, environment=body.environment, expires_at=stored(body.expires_at, "expires_at"),
         scopes=body.scopes, logging=body.logging_policy, guardrail_policy=body.guardrail_policy,

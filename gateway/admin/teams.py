@@ -75,7 +75,7 @@ async def list_teams(admin: Admin, ask: Ask[TeamsQuery, NoBody]) -> Items[TeamSh
 async def create_team(admin: Admin, ask: Ask[TenantQuery, NewTeam]) -> TeamShown:
     """Make a team."""
     limits = Limits(**limits_given(ask.body))
-    check_policy(admin.gateway, ask.body.guardrail_policy)
+    await check_policy(admin.gateway, ask.body.guardrail_policy, ask.query.tenant or ask.principal.home)
     made = await admin.accounts.teams.create(
         ask.principal, admin.origin(ask), ask.body.name, limits, ask.query.tenant, ask.body.guardrail_policy
     )
@@ -89,7 +89,9 @@ async def get_team(admin: Admin, ask: Ask[NoQuery, NoBody]) -> TeamShown:
 
 async def change_team(admin: Admin, ask: Ask[NoQuery, TeamChange]) -> TeamShown:
     """Change a team."""
-    check_policy(admin.gateway, ask.body.guardrail_policy)
+    if isinstance(ask.body.guardrail_policy, str):
+        team = await admin.accounts.teams.get(ask.principal, ask.id(), "teams:write")
+        await check_policy(admin.gateway, ask.body.guardrail_policy, team.tenant)
     given = {"name": ask.body.name, "guardrail_policy": ask.body.guardrail_policy}
     fields: dict[str, Any] = {name: value for name, value in given.items() if value is not UNSET}
     changed = await admin.accounts.teams.update(

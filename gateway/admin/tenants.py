@@ -97,7 +97,7 @@ async def list_tenants(admin: Admin, ask: Ask[TenantsQuery, NoBody]) -> Items[Te
 
 async def create_tenant(admin: Admin, ask: Ask[NoQuery, NewTenant]) -> TenantShown:
     """Make a tenant."""
-    check_policy(admin.gateway, ask.body.guardrail_policy)
+    await check_policy(admin.gateway, ask.body.guardrail_policy)
     fields = {"name": ask.body.name, **_fields(ask.body)}
     limits = Limits(**limits_given(ask.body))
     made = await admin.accounts.tenants.create(ask.principal, admin.origin(ask), {**fields, "limits": limits})
@@ -111,7 +111,7 @@ async def get_tenant(admin: Admin, ask: Ask[NoQuery, NoBody]) -> TenantShown:
 
 async def change_tenant(admin: Admin, ask: Ask[NoQuery, TenantChange]) -> TenantShown:
     """Change a tenant."""
-    check_policy(admin.gateway, ask.body.guardrail_policy)
+    await check_policy(admin.gateway, ask.body.guardrail_policy, ask.id())
     changed = await admin.accounts.tenants.update(
         ask.principal, admin.origin(ask), ask.id(), _fields(ask.body), limits_given(ask.body), ask.version
     )

@@ -170,6 +170,6 @@ async def test_many_requests_at_once_ask_for_it_once(it, monkeypatch):
     monkeypatch.setattr(it.store, "page", counted)
     await it.gateway.process.gateway.state.bump("auth")
     await asyncio.gather(*(it.chat(it.gateway.key) for _ in range(20)))
-    assert asked == [Credential]
+    assert asked.count(Credential) == 1
 
 

@@ -238,3 +238,15 @@ async def test_an_api_key_reads_the_policies_of_its_tenant(it):
         assert (await reply.json())["blocked"]
     async with it.gateway.post("/guardrails/policies", json={"name": "a"}) as reply:
         assert reply.status == 401
+
+
+async def test_what_is_made_is_found_under_the_path_of_api_keys_too(it):
+    headers = {"authorization": f"Bearer {it.tokens['admin']}", "content-type": "application/json"}
+    url, client = it.gateway.url + "/guardrails/policies", it.gateway.client
+    async with client.post(url, data=msgspec.json.encode({"name": "cards", "rules": [CARD]}), headers=headers) as reply:
+        assert reply.status == 201
+        made = await reply.json()
+    async with client.patch(f"{url}/{made['id']}", data=b'{"label": "2"}', headers=headers) as reply:
+        assert (await reply.json())["label"] == "2"
+    async with client.delete(f"{url}/{made['id']}", headers=headers) as reply:
+        assert reply.status == 204
