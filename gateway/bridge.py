@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 
 from gateway.codec import Failure, StreamReader, StreamWriter, Translation
+from gateway.conversation import Conversation
 from gateway.dialects.codecs import CODECS, codec
-from gateway.errors import GatewayError, NotCarried
+from gateway.dialects.soundness import check, renamed
+from gateway.errors import GatewayError, InvalidRequest, NotCarried
 from gateway.events import Usage
 from gateway.exchange import Exchange, Request, Target
 from gateway.hookspecs import Provider
@@ -62,7 +64,11 @@ class Bridge:
         asked = self.asked
         if exchange.cap is not None:
             asked = msgspec.structs.replace(asked, max_output=exchange.cap)
-        self.body: Mapping[str, Any] = self._theirs.write_request(asked, target, self.translation)
+        try:
+            self.body: Mapping[str, Any] = self._theirs.write_request(asked, target, self.translation)
+        except InvalidRequest as error:
+            renamed(error, asked.dialect)
+            raise
         if refuse and self.dropped:
             names = ", ".join(f"`{name}`" for name in self.dropped)
             raise NotCarried(
@@ -161,5 +167,8 @@ def asked_of(exchange: Exchange) -> Any:  # noqa: ANN401 - a codec's own struct
     assert request is not None
     kept: tuple[Request, Any] | None = exchange.internal.get("asked")
     if kept is None or kept[0] is not request:
-        kept = exchange.internal["asked"] = (request, codec(exchange.dialect.name).read_request(request))
+        asked = codec(exchange.dialect.name).read_request(request)
+        if isinstance(asked, Conversation):
+            check(asked)
+        kept = exchange.internal["asked"] = (request, asked)
     return kept[1]

@@ -24,6 +24,7 @@ def same_request(body):
 
     - names in camel case; enumerations in upper case
     - `Schema` and JSON Schema as JSON Schema; an order of properties is the one they stand in
+    - base64 in the usual alphabet, where some SDKs send that of the web
     - left out: empty objects and texts that say nothing, the role of a system instruction, which has only one,
       `candidateCount: 1`, the model's name, which the URL has
     """
@@ -54,6 +55,9 @@ def _content(content):
         for name in ("functionCall", "functionResponse", "inlineData", "fileData"):
             if name in part:
                 part = {**part, name: camel(part[name])}
+        if "inlineData" in part:
+            data = part["inlineData"]
+            part = {**part, "inlineData": {**data, "data": data["data"].replace("-", "+").replace("_", "/")}}
         if "parts" in part.get("functionResponse", {}):
             answer = part["functionResponse"]
             nested = [

@@ -4,8 +4,6 @@ from base64 import b64decode
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
 from gateway.codec import Translation, safe_id
 from gateway.conversation import (
     Cache,
@@ -20,6 +18,7 @@ from gateway.conversation import (
 )
 from gateway.dialects.anthropic_read import DIALECT
 from gateway.dialects.openai_chat_write import foreign_name, is_plain
+from gateway.dialects.soundness import arguments_of
 from gateway.errors import InvalidRequest
 
 _MOST_BREAKPOINTS = 4
@@ -66,7 +65,7 @@ class Blocks:
         if not turns and system:  # a request of system turns only: the API wants a user's
             turns, system = [{"role": "user", "content": system}], []
         if not turns:
-            raise InvalidRequest("No message has any content.", param="messages")
+            raise InvalidRequest("No message has any content that this model takes.", param="messages")
         self._finish(turns)
         plain = all(block.keys() == {"type", "text"} for block in system)
         if plain and not (self._same and len(system) > 1):
@@ -132,17 +131,9 @@ class Blocks:
         return None
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
-        try:
-            arguments = msgspec.json.decode(call.arguments or "{}")
-        except (msgspec.DecodeError, RecursionError):
-            arguments = None
-        if type(arguments) is not dict:
-            raise InvalidRequest(
-                f"The arguments of the call `{call.id[:64]}` are not a JSON object.", param="messages"
-            )
         name = self._translation.named(call.name, 128)
         self.called[name] = None
-        return {"type": "tool_use", "id": safe_id(call.id), "name": name, "input": arguments}
+        return {"type": "tool_use", "id": safe_id(call.id), "name": name, "input": arguments_of(call)}
 
     def _result(self, result: ToolResult) -> dict[str, Any]:
         block: dict[str, Any] = {"type": "tool_result", "tool_use_id": safe_id(result.id)}

@@ -11,7 +11,7 @@ from gateway.codec import Failure, Kind, status_of
 from gateway.dialects.anthropic_usage import written
 from gateway.dialects.openai_failure import failure_of as failure_elsewhere
 from gateway.dialects.openai_failure import retry_after
-from gateway.errors import ContentBlocked, GatewayError, QuotaExceeded, UpstreamRefused
+from gateway.errors import ContentBlocked, GatewayError, InvalidRequest, QuotaExceeded, UpstreamRefused
 from gateway.events import Usage
 from gateway.jsonbody import read_lenient
 
@@ -86,7 +86,10 @@ def type_of(error: GatewayError) -> str:
 
 def envelope(error: GatewayError, request_id: str) -> bytes:
     """`{"type": "error", "error": {"type", "message"}, "request_id"}`."""
-    told = {"type": type_of(error), "message": error.message}
+    message = error.message
+    if isinstance(error, InvalidRequest) and error.param and f"`{error.param}`" not in message:  # as its own have it
+        message = f"{error.param.replace('[', '.').replace(']', '')}: {message}"
+    told = {"type": type_of(error), "message": message}
     if isinstance(error, ContentBlocked):
         told |= {"code": error.code, **error.details}
     return msgspec.json.encode({"type": "error", "error": told, "request_id": request_id})

@@ -27,7 +27,7 @@ from gateway.conversation import (
     ToolResult,
 )
 from gateway.dialects import fields
-from gateway.dialects.media import image_type
+from gateway.dialects.media import inline_of, link_of, picture_of
 from gateway.dialects.seals import unseal
 from gateway.errors import InvalidRequest
 from gateway.exchange import Request
@@ -61,7 +61,7 @@ def conversation_of(request: Request) -> Conversation:
         stream=request.stream,
         include_usage=True,
         max_output=request.max_output,
-        tools=tuple(_tools(body)),
+        tools=fields.entries(body, "tools", _tool),
         tool_choice=_choice(choice),
         parallel_tools=None if alone is None else not alone,
         output=_output(
@@ -86,50 +86,60 @@ def _system(given: Any) -> Iterator[Message]:  # noqa: ANN401 - text or blocks
         if given:
             yield Message("system", (TextPart(given),))
     elif given is not None:
-        parts = tuple(_block(block) for block in fields.objects(given, "system"))
+        parts = tuple(fields.every(fields.objects(given, "system"), "system", _block))
         if parts:
             yield Message("system", parts)
 
 
 def _messages(turns: list[dict[str, Any]]) -> Iterator[Message]:
     called: set[str] = set()
-    for turn in turns:
-        role = turn.get("role")
-        if role not in ("user", "assistant", "system"):
-            raise InvalidRequest(f"The role `{str(role)[:64]}` is not known.", param="messages")
-        content = turn.get("content")
-        if type(content) is str:
-            yield Message(role, (TextPart(content),))
-            continue
-        parts = list(_signed(fields.objects(content, "messages")))
-        if role == "assistant":
-            called.update([part.id for part in parts if type(part) is ToolCall])
-            yield Message(role, tuple(parts))
-            continue
-        results = tuple(part for part in parts if isinstance(part, ToolResult))
-        for result in results:
-            if result.id not in called:
-                raise InvalidRequest(
-                    f"The tool result for `{result.id[:64]}` follows no call with this id.", param="messages"
-                )
-        if results:
-            yield Message("tool", results)
-        rest = tuple(part for part in parts if not isinstance(part, ToolResult))
-        if rest or not results:
-            yield Message(role, rest)
+    for number, turn in enumerate(turns):
+        try:
+            yield from _turn(turn, called)
+        except InvalidRequest as error:
+            fields.place(error, "messages", f"[{number}]")
+            raise
+
+
+def _turn(turn: dict[str, Any], called: set[str]) -> Iterator[Message]:
+    """A turn as a message, or two: results of tools stand alone."""
+    role = turn.get("role")
+    if role not in ("user", "assistant", "system"):
+        raise InvalidRequest(f"The role `{str(role)[:64]}` is not known.", param="messages.role")
+    content = turn.get("content")
+    if type(content) is str:
+        yield Message(role, (TextPart(content),))
+        return
+    parts = list(_signed(fields.objects(content, "messages.content")))
+    if role == "assistant":
+        called.update([part.id for part in parts if type(part) is ToolCall])
+        yield Message(role, tuple(parts))
+        return
+    results = tuple(part for part in parts if isinstance(part, ToolResult))
+    for result in results:
+        if result.id not in called:
+            raise InvalidRequest(
+                f"The tool result for `{result.id[:64]}` follows no call with this id.", param="messages.content"
+            )
+    if results:
+        yield Message("tool", results)
+    rest = tuple(part for part in parts if not isinstance(part, ToolResult))
+    if rest or not results:
+        yield Message(role, rest)
 
 
 def _signed(blocks: list[dict[str, Any]]) -> Iterator[Part]:
     """The blocks; a call gets the signature that stands packed before it."""
     signature = ""
-    for block in blocks:
-        part = _block(block)
+    for part in fields.every(blocks, "messages.content", _block):
         if isinstance(part, Thinking) and part.origin.startswith(CALL_SEAL):
             signature = part.signature
             continue
         if isinstance(part, ToolCall) and signature:
-            part, signature = msgspec.structs.replace(part, signature=signature), ""
-        yield part
+            yield msgspec.structs.replace(part, signature=signature)
+            signature = ""
+        else:
+            yield part
 
 
 def cache_of(block: dict[str, Any]) -> Cache | None:
@@ -143,6 +153,8 @@ def _block(block: dict[str, Any]) -> Part:
     if kind == "text":
         if len(block) == 2 and type(text := block.get("text")) is str:
             return TextPart(text)
+        if block.get("text") is None:
+            raise InvalidRequest("`text` is missing.", param="messages.text")
         citations = block.get("citations")
         cited = tuple(fields.objects(citations, "messages")) if citations else ()
         return TextPart(fields.text(block, "text", "messages"), cache_of(block), cited)
@@ -176,7 +188,7 @@ def _result(block: dict[str, Any]) -> ToolResult:
     if type(content) is str:
         parts.append(TextPart(content))
     else:
-        parts += [_block(inner) for inner in fields.objects(content, "messages")]
+        parts += fields.every(fields.objects(content, "messages.content"), "messages.content", _block)
     kept = tuple(part for part in parts if isinstance(part, TextPart | MediaPart | Foreign))
     if len(kept) != len(parts):
         raise InvalidRequest("A tool result can hold texts, images and documents.", param="messages")
@@ -191,10 +203,10 @@ def _media(block: dict[str, Any], kind: str) -> Part:
     sort = source.get("type")
     title = fields.text(block, "title", "messages")
     if sort == "base64":
-        data, said = fields.needed(source, "data", "messages"), fields.text(source, "media_type", "messages")
-        found = Source("base64", data, image_type(data, said) if kind == "image" else said)
+        data, said = fields.needed(source, "data", "messages"), fields.needed(source, "media_type", "messages")
+        found = (picture_of if kind == "image" else inline_of)(data, said, "messages.source")
     elif sort == "url":
-        found = Source("url", fields.needed(source, "url", "messages"))
+        found = link_of(fields.needed(source, "url", "messages"), "messages.source")
     elif sort == "file":
         found = Source("file", fields.needed(source, "file_id", "messages"))
     elif sort == "text":
@@ -202,7 +214,7 @@ def _media(block: dict[str, Any], kind: str) -> Part:
     elif sort == "content":
         return Foreign(DIALECT, block)
     else:
-        raise InvalidRequest(f"`source` of an {kind} must be base64, url or file.", param="messages")
+        raise InvalidRequest(f"`source` of a block of the type {kind} must be base64, url or file.", param="messages")
     citations = block.get("citations")
     return MediaPart(
         kind, found, title=title, context=fields.text(block, "context", "messages"),  # type: ignore[arg-type]
@@ -210,17 +222,18 @@ def _media(block: dict[str, Any], kind: str) -> Part:
     )
 
 
-def _tools(body: dict[str, Any]) -> Iterator[Tool | Foreign]:
-    for tool in fields.objects(body.get("tools"), "tools"):
-        if tool.get("type") not in (None, "custom"):
-            yield Foreign(DIALECT, tool)
-            continue
-        schema = fields.mapping(tool, "input_schema", "tools")
-        foreign = {name: value for name, value in tool.items() if name not in _TOOL and value is not None}
-        yield Tool(
-            fields.needed(tool, "name", "tools"), fields.text(tool, "description", "tools"), schema or None,
-            fields.boolean(tool, "strict"), cache_of(tool), foreign,
-        )
+def _tool(tool: dict[str, Any]) -> Tool | Foreign:
+    kind = tool.get("type")
+    if kind not in (None, "custom"):
+        if type(kind) is not str:
+            raise InvalidRequest("`type` of a tool must be a string.", param="tools.type")
+        return Foreign(DIALECT, tool)
+    schema = fields.mapping(tool, "input_schema", "tools")
+    foreign = {name: value for name, value in tool.items() if name not in _TOOL and value is not None}
+    return Tool(
+        fields.needed(tool, "name", "tools"), fields.text(tool, "description", "tools"), schema or None,
+        fields.boolean(tool, "strict"), cache_of(tool), foreign,
+    )
 
 
 def _choice(given: dict[str, Any]) -> ToolChoice | None:
@@ -247,6 +260,8 @@ def _reasoning(thinking: dict[str, Any], effort: str) -> Reasoning | None:
     if not thinking and not effort:
         return None
     kind = thinking.get("type")
+    if thinking and kind not in ("enabled", "disabled", "adaptive"):
+        raise InvalidRequest("`type` of `thinking` must be enabled, disabled or adaptive.", param="thinking.type")
     display = thinking.get("display")
     return Reasoning(
         effort=effort or ("medium" if kind == "adaptive" else ""),

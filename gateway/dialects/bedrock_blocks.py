@@ -5,8 +5,6 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
 from gateway.codec import Translation, safe_id
 from gateway.conversation import (
     Cache,
@@ -22,6 +20,7 @@ from gateway.conversation import (
 from gateway.dialects.bedrock_models import Traits, format_of
 from gateway.dialects.bedrock_read import DIALECT
 from gateway.dialects.openai_chat_write import foreign_name
+from gateway.dialects.soundness import arguments_of
 from gateway.errors import InvalidRequest
 
 MOST_NAME = 64
@@ -72,7 +71,7 @@ class Blocks:
         if not turns and system:  # a request of system turns only: the API wants a user's
             turns, system = [{"role": "user", "content": system}], []
         if not turns:
-            raise InvalidRequest("No message has any content.", param="messages")
+            raise InvalidRequest("No message has any content that this model takes.", param="messages")
         last = turns[-1]
         if last["role"] == "assistant" and not self._same and "text" in last["content"][-1]:
             last["content"][-1]["text"] = last["content"][-1]["text"].rstrip()  # refused where it ends in blanks
@@ -128,17 +127,9 @@ class Blocks:
         return kind in kinds
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
-        try:
-            arguments = msgspec.json.decode(call.arguments or "{}")
-        except (msgspec.DecodeError, RecursionError):
-            arguments = None
-        if type(arguments) is not dict:
-            raise InvalidRequest(
-                f"The arguments of the call `{call.id[:64]}` are not a JSON object.", param="messages"
-            )
         name = self._translation.named(call.name, MOST_NAME)
         self.called[name] = None
-        return {"toolUse": {"toolUseId": safe_id(call.id), "name": name, "input": arguments}}
+        return {"toolUse": {"toolUseId": safe_id(call.id), "name": name, "input": arguments_of(call)}}
 
     def _result(self, result: ToolResult) -> dict[str, Any]:
         content = []

@@ -14,7 +14,7 @@ from gateway import eventstream
 from gateway.codec import Failure, Kind, status_of
 from gateway.dialects.openai_failure import failure_of as failure_elsewhere
 from gateway.dialects.openai_failure import retry_after
-from gateway.errors import GatewayError, QuotaExceeded, UpstreamCut, UpstreamRefused, UpstreamTimeout
+from gateway.errors import GatewayError, InvalidRequest, QuotaExceeded, UpstreamCut, UpstreamRefused, UpstreamTimeout
 from gateway.eventstream import Frame
 from gateway.jsonbody import read_lenient
 
@@ -120,8 +120,11 @@ def exception_of(error: GatewayError) -> tuple[str, int]:
 
 
 def envelope(error: GatewayError) -> bytes:
-    """`{"message": …}`."""
-    return msgspec.json.encode({"message": error.message})
+    """`{"message": …}`, with the field before it where one is wrong."""
+    message = error.message
+    if isinstance(error, InvalidRequest) and error.param and f"`{error.param}`" not in message:
+        message = f"{error.param}: {message}"
+    return msgspec.json.encode({"message": message})
 
 
 def frame_of(error: GatewayError) -> bytes:

@@ -29,7 +29,7 @@ from gateway.conversation import (
 from gateway.dialects import fields
 from gateway.dialects.anthropic_read import CALL_SEAL
 from gateway.dialects.bedrock_models import media_type
-from gateway.dialects.media import image_type
+from gateway.dialects.media import inline_of, picture_of
 from gateway.dialects.seals import unseal
 from gateway.errors import InvalidRequest
 from gateway.exchange import Request
@@ -40,6 +40,7 @@ _PLACED = frozenset({
     "model", "modelId", "messages", "system", "inferenceConfig", "toolConfig", MORE, "requestMetadata", "serviceTier",
     "outputConfig",
 })
+_TOOLS = "toolConfig.tools"
 _SPEC = frozenset({"name", "description", "inputSchema", "strict"})
 
 
@@ -71,7 +72,7 @@ def conversation_of(request: Request) -> Conversation:
         reasoning=reasoning,
         sampling=Sampling(
             temperature=fields.number(config, "temperature"), top_p=fields.number(config, "topP"), top_k=top_k,
-            stop=fields.strings(config.get("stopSequences"), "inferenceConfig"),
+            stop=fields.strings(config.get("stopSequences"), "inferenceConfig.stopSequences"),
         ),
         metadata=fields.mapping(body, "requestMetadata", "requestMetadata") or None,
         service_tier=fields.text(fields.mapping(body, "serviceTier", "serviceTier"), "type", "serviceTier"),
@@ -81,37 +82,50 @@ def conversation_of(request: Request) -> Conversation:
 
 def _messages(turns: list[dict[str, Any]]) -> Iterator[Message]:
     called: set[str] = set()
-    for turn in turns:
-        role = turn.get("role")
-        if role not in ("user", "assistant"):
-            raise InvalidRequest(f"The role `{str(role)[:64]}` is not known.", param="messages")
-        parts = _parts(turn.get("content"), "messages")
-        if role == "assistant":
-            called.update([part.id for part in parts if type(part) is ToolCall])
-            yield Message(role, parts)
-            continue
-        results = tuple(part for part in parts if isinstance(part, ToolResult))
-        for result in results:
-            if result.id not in called:
-                raise InvalidRequest(
-                    f"The tool result for `{result.id[:64]}` follows no call with this id.", param="messages"
-                )
-        if results:
-            yield Message("tool", results)
-        rest = tuple(part for part in parts if not isinstance(part, ToolResult))
-        if rest or not results:
-            yield Message(role, rest)
+    for number, turn in enumerate(turns):
+        try:
+            yield from _turn(turn, called)
+        except InvalidRequest as error:
+            fields.place(error, "messages", f"[{number}]")
+            raise
+
+
+def _turn(turn: dict[str, Any], called: set[str]) -> Iterator[Message]:
+    """A turn as a message, or two: results of tools stand alone."""
+    role = turn.get("role")
+    if role not in ("user", "assistant"):
+        raise InvalidRequest(f"The role `{str(role)[:64]}` is not known.", param="messages.role")
+    parts = _parts(turn.get("content"), "messages.content")
+    if role == "assistant":
+        called.update([part.id for part in parts if type(part) is ToolCall])
+        yield Message(role, parts)
+        return
+    results = tuple(part for part in parts if isinstance(part, ToolResult))
+    for result in results:
+        if result.id not in called:
+            raise InvalidRequest(
+                f"The tool result for `{result.id[:64]}` follows no call with this id.", param="messages.content"
+            )
+    if results:
+        yield Message("tool", results)
+    rest = tuple(part for part in parts if not isinstance(part, ToolResult))
+    if rest or not results:
+        yield Message(role, rest)
 
 
 def _parts(given: Any, param: str) -> tuple[Part, ...]:  # noqa: ANN401 - whatever the caller sent
     """Blocks as parts; a cache point belongs to the part before it, a packed signature to the call behind it."""
     parts: list[Part] = []
     signature = ""
-    for block in fields.objects(given, param):
+    for number, block in enumerate(fields.objects(given, param)):
         if "cachePoint" in block and parts and getattr(parts[-1], "cache", 0) is None:
             parts[-1] = msgspec.structs.replace(parts[-1], cache=cache_of(block))
             continue
-        part = _part(block, param)
+        try:
+            part = _part(block, param)
+        except InvalidRequest as error:
+            fields.place(error, param, f"[{number}]")
+            raise
         if isinstance(part, Thinking) and part.origin.startswith(CALL_SEAL):
             signature = part.signature
             continue
@@ -195,7 +209,7 @@ def _media(kind: str, value: dict[str, Any]) -> MediaPart | None:
     mime = media_type(kind, fields.text(value, "format", "messages"))
     if type(source.get("bytes")) is str:
         data = source["bytes"]
-        found = Source("base64", data, image_type(data, mime) if kind == "image" else mime)
+        found = (picture_of if kind == "image" else inline_of)(data, mime, "messages.source.bytes")
     elif kind == "document" and type(source.get("text")) is str:
         found = Source("text", source["text"], mime)
     elif "s3Location" in source or "content" in source:
@@ -212,20 +226,25 @@ def _media(kind: str, value: dict[str, Any]) -> MediaPart | None:
 
 def _tools(config: dict[str, Any]) -> list[Tool | Foreign]:
     found: list[Tool | Foreign] = []
-    for entry in fields.objects(config.get("tools"), "toolConfig"):
-        spec = entry.get("toolSpec")
-        if type(spec) is dict:
-            schema = fields.mapping(fields.mapping(spec, "inputSchema", "toolConfig"), "json", "toolConfig")
-            foreign = {name: value for name, value in spec.items() if name not in _SPEC and value is not None}
-            found.append(Tool(
-                fields.needed(spec, "name", "toolConfig"), fields.text(spec, "description", "toolConfig"),
-                schema or None, fields.boolean(spec, "strict"), None, foreign,
-            ))
+    for number, entry in enumerate(fields.objects(config.get("tools"), _TOOLS)):
+        if not entry or ("toolSpec" in entry and type(entry["toolSpec"]) is not dict):
+            raise InvalidRequest("Each of `tools` must hold a `toolSpec`.", param=f"{_TOOLS}[{number}]")
+        if "toolSpec" in entry:
+            found.append(_tool(entry["toolSpec"], f"{_TOOLS}[{number}].toolSpec"))
         elif "cachePoint" in entry and found and isinstance(last := found[-1], Tool) and last.cache is None:
             found[-1] = msgspec.structs.replace(last, cache=cache_of(entry))
         else:
             found.append(Foreign(DIALECT, entry))
     return found
+
+
+def _tool(spec: dict[str, Any], param: str) -> Tool:
+    schema = fields.mapping(fields.mapping(spec, "inputSchema", param), "json", param)
+    foreign = {name: value for name, value in spec.items() if name not in _SPEC and value is not None}
+    return Tool(
+        fields.needed(spec, "name", param), fields.text(spec, "description", param), schema or None,
+        fields.boolean(spec, "strict"), None, foreign,
+    )
 
 
 def _choice(given: dict[str, Any]) -> ToolChoice | None:

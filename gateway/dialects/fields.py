@@ -1,10 +1,32 @@
 """Reads fields of a decoded request with checks: what is of the wrong type is an `InvalidRequest` that names it."""
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from gateway.errors import InvalidRequest
 
 MAX_PARTS = 20_000
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+
+
+def every(items: Iterable[_A], param: str, read: Callable[[_A], _B]) -> list[_B]:
+    """`read` for each of the items; an error is about `param[number]`, or a field in it."""
+    found: list[_B] = []
+    for item in items:
+        try:
+            found.append(read(item))
+        except InvalidRequest as error:
+            place(error, param, f"[{len(found)}]")
+            raise
+    return found
+
+
+def place(error: InvalidRequest, param: str, at: str) -> None:
+    """Say more exactly what an error is about: `at` in `param`, and in it what it already said of `param`."""
+    said = error.param or ""
+    shared = next((head for head in (param, param.rpartition(".")[0]) if head and said.startswith(head)), said)
+    error.param = f"{param}{at}{said[len(shared):]}"
 
 
 def text(holder: dict[str, Any], name: str, param: str, default: str = "") -> str:
@@ -39,11 +61,19 @@ def objects(value: Any, param: str) -> list[dict[str, Any]]:  # noqa: ANN401 - w
     """An array of objects; empty for null."""
     if value is None:
         return []
-    if type(value) is not list or not all(type(item) is dict for item in value):
+    if type(value) is not list:
         raise InvalidRequest(f"`{param}` must be an array of objects.", param=param)
+    for number, item in enumerate(value):
+        if type(item) is not dict:
+            raise InvalidRequest(f"`{param}` must be an array of objects.", param=f"{param}[{number}]")
     if len(value) > MAX_PARTS:
         raise InvalidRequest(f"`{param}` has more than {MAX_PARTS} entries.", param=param)
     return value
+
+
+def entries(holder: dict[str, Any], name: str, read: Callable[[dict[str, Any]], _B]) -> tuple[_B, ...]:
+    """What `read` makes of each object in the array `name`."""
+    return tuple(every(objects(holder.get(name), name), name, read))
 
 
 def integer(holder: dict[str, Any], name: str, least: int | None = None) -> int | None:

@@ -52,6 +52,8 @@ def write_contents(
             contents.append({"role": "model" if message.role == "assistant" else "user", "parts": parts})
     if system and not contents:  # Gemini answers contents only
         return [], [{"role": "user", "parts": system}]
+    if not contents:
+        raise InvalidRequest("No message has any content that this model takes.", param="messages")
     return system, contents
 
 

@@ -11,7 +11,7 @@ import msgspec
 from gateway.conversation import Foreign, Media, MediaPart, Part, Refusal, Source, TextPart, Thinking, ToolCall
 from gateway.dialects.gemini_fields import NAME, camel
 from gateway.dialects.seals import Seal, seal, unseal
-from gateway.errors import InvalidRequest
+from gateway.dialects.soundness import arguments_of as sent_arguments
 
 Json = dict[str, Any]
 
@@ -93,12 +93,7 @@ def write_part(part: Part) -> Json | None:
 
 def write_call(call: ToolCall, name: str = "") -> Json:
     """A function call, under another `name` if given. Raises `InvalidRequest` for arguments that are no JSON object."""
-    arguments = arguments_of(call.arguments)
-    if arguments is None:
-        raise InvalidRequest(
-            f"The arguments of the tool call {call.name!r} are not a JSON object.", param="messages"
-        )
-    made: Json = {"name": name or call.name, "args": arguments}
+    made: Json = {"name": name or call.name, "args": sent_arguments(call)}
     if call.id and not call.id.startswith(MADE):
         made["id"] = call.id
     return _signed({"functionCall": made}, call.signature)

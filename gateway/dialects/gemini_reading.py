@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.conversation import (
     Conversation,
@@ -21,6 +22,7 @@ from gateway.conversation import (
     ToolChoice,
     ToolResult,
 )
+from gateway.dialects import fields
 from gateway.dialects.gemini_fields import (
     LEVELS,
     MODES,
@@ -37,6 +39,7 @@ from gateway.dialects.gemini_fields import (
 )
 from gateway.dialects.gemini_parts import MADE, read_media, read_part
 from gateway.dialects.gemini_schema import to_json_schema
+from gateway.dialects.media import inline_of, link_of, picture_of
 from gateway.errors import InvalidRequest
 from gateway.exchange import Request
 
@@ -50,6 +53,8 @@ _CONFIG = frozenset({
 })  # fmt: skip
 _CALLING = frozenset({"mode", "allowedFunctionNames"})
 _PART = frozenset({"text", "thought", "thoughtSignature", "functionCall", "functionResponse", "inlineData", "fileData"})
+_PARTS = "contents.parts"
+_KINDS = (("text", str), ("functionCall", dict), ("inlineData", dict), ("fileData", dict))
 _ROLES: dict[str, Role] = {"user": "user", "model": "assistant", "function": "user", "": "user"}
 _JSON = "application/json"
 
@@ -114,32 +119,46 @@ class _Contents:
 
     def messages(self, contents: list[Any]) -> list[Message]:
         found: list[Message] = []
-        for content in contents:
-            turn = _object(content, "contents")
-            role = _ROLES.get(text(turn, "role", "contents.role"))
-            if role is None:
-                raise InvalidRequest("Please use a valid role: user, model.", param="contents.role")
-            found.extend(self._turn(role, array(turn, "parts", "contents.parts")))
+        for number_, content in enumerate(contents):
+            try:
+                found.extend(self._content(_object(content, "contents")))
+            except InvalidRequest as error:
+                fields.place(error, "contents", f"[{number_}]")
+                raise
         return found
+
+    def _content(self, turn: Json) -> Iterable[Message]:
+        role = _ROLES.get(text(turn, "role", "contents.role"))
+        if role is None:
+            raise InvalidRequest("Please use a valid role: user, model.", param="contents.role")
+        parts = array(turn, "parts", "contents.parts")
+        if len(parts) > fields.MAX_PARTS:
+            raise InvalidRequest(f"A content has more than {fields.MAX_PARTS} parts.", param="contents.parts")
+        return self._turn(role, parts)
 
     def _turn(self, role: Role, parts: list[Any]) -> Iterable[Message]:
         """One message, or several where results of tools stand beside other parts."""
         group: list[Part] = []
         of: Role = role
-        for item in parts:
-            given = _object(item, "contents.parts")
-            is_result = given.get("functionResponse") is not None
+        for number_, item in enumerate(parts):
+            try:
+                given = _object(item, "contents.parts")
+                is_result = given.get("functionResponse") is not None
+                part = self._result(given) if is_result else self._part(given)
+            except InvalidRequest as error:
+                fields.place(error, "contents.parts", f"[{number_}]")
+                raise
             if group and is_result != (of == "tool"):
                 yield Message(of, tuple(group))
                 group = []
             of = "tool" if is_result else role
-            part = self._result(given) if is_result else self._part(given)
             if part is not None:
                 group.append(part)
         if group:
             yield Message(of, tuple(group))
 
     def _part(self, given: Json) -> Part | None:
+        _check(given)
         part = read_part(given, f"{MADE}{self._calls}")
         if isinstance(part, ToolCall):
             if not part.name:
@@ -149,6 +168,7 @@ class _Contents:
         elif isinstance(part, MediaPart):
             for name in given.keys() - _PART:
                 self._foreign[f"contents.parts.{name}"] = given[name]
+            return _sound(part)
         return part
 
     def _result(self, given: Json) -> ToolResult:
@@ -170,7 +190,36 @@ class _Contents:
         parts, error = _response(response or {})
         media = array(answer, "parts", "contents.parts.functionResponse.parts")
         more = [read_media(_object(item, "contents.parts.functionResponse.parts")) for item in media]
-        return ToolResult(call_id, (*parts, *(part for part in more if part is not None)), name, error)
+        return ToolResult(call_id, (*parts, *(_sound(part) for part in more if part is not None)), name, error)
+
+
+def _check(given: Json) -> None:
+    """A part says something, and what it says has the type that it must have."""
+    if not given:
+        raise InvalidRequest("A part holds nothing: it must have a text, a functionCall or data.", param=_PARTS)
+    for name, kind in _KINDS:
+        value = given.get(name)
+        if value is not None and type(value) is not kind:
+            raise wrong(f"{_PARTS}.{name}", kind)
+    call = given.get("functionCall")
+    if call is not None and type(call.get("args", {})) is not dict and call["args"] is not None:
+        raise wrong(f"{_PARTS}.functionCall.args", dict)
+
+
+def _sound(part: MediaPart) -> MediaPart:
+    """The same part, if it is what it says."""
+    source = part.source
+    if source.kind != "base64":
+        if not source.data:
+            raise InvalidRequest("`fileUri` is missing.", param=f"{_PARTS}.fileData.fileUri")
+        if source.kind == "url":
+            link_of(source.data, f"{_PARTS}.fileData.fileUri")
+        return part
+    if not source.media_type:
+        raise InvalidRequest("`mimeType` is missing.", param=f"{_PARTS}.inlineData.mimeType")
+    check = picture_of if part.media == "image" else inline_of
+    found = check(source.data, source.media_type, f"{_PARTS}.inlineData.data")
+    return replace(part, source=replace(source, data=found.data, media_type=found.media_type))
 
 
 def _response(response: Json) -> tuple[tuple[TextPart, ...], bool]:

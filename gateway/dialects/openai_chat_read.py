@@ -31,7 +31,7 @@ from gateway.conversation import (
     ToolResult,
 )
 from gateway.dialects import fields
-from gateway.dialects.media import media_of, source_of
+from gateway.dialects.media import inline_of, media_of, source_of
 from gateway.errors import InvalidRequest
 from gateway.exchange import Request
 
@@ -58,11 +58,11 @@ def conversation_of(request: Request) -> Conversation:
     return Conversation(
         dialect=DIALECT,
         model=request.model,
-        messages=_checked(tuple(_message(message) for message in messages)),
+        messages=_checked(fields.every(messages, "messages", _message)),
         stream=request.stream,
         include_usage=request.include_usage,
         max_output=request.max_output,
-        tools=tuple(_tools(body)),
+        tools=(*fields.entries(body, "tools", _entry), *fields.entries(body, "functions", _tool)),
         tool_choice=_tool_choice(body),
         parallel_tools=fields.boolean(body, "parallel_tool_calls"),
         output=_output(fields.mapping(body, "response_format", "response_format")),
@@ -79,30 +79,34 @@ def conversation_of(request: Request) -> Conversation:
     )
 
 
-def _checked(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+def _checked(messages: list[Message]) -> tuple[Message, ...]:
     """Every result must have its call before it: no target takes one without."""
     called: set[str] = set()
-    for message in messages:
+    for number, message in enumerate(messages):
         for part in message.parts if message.role in ("assistant", "tool") else ():
             if isinstance(part, ToolCall):
                 called.add(part.id)
             elif isinstance(part, ToolResult) and part.id not in called:
                 raise InvalidRequest(
-                    f"The tool result for `{part.id[:64]}` follows no call with this id.", param="messages"
+                    f"The tool result for `{part.id[:64]}` follows no call with this id.",
+                    param=f"messages[{number}].tool_call_id",
                 )
-    return messages
+    return tuple(messages)
 
 
 def _message(message: dict[str, Any]) -> Message:
     role, content = message.get("role"), message.get("content")
     if type(role) is not str or not role:
-        role = fields.needed(message, "role", "messages")
+        role = fields.needed(message, "role", "messages.role")
     if type(content) is str and content and len(message) == 2 and role in _ROLES:  # as nearly all are
         return Message(_ROLES[role], (TextPart(content),))
     if role in ("tool", "function"):
         return _result(message, role)
     if role not in _ROLES:
-        raise InvalidRequest(f"The role `{role[:64]}` is not known.", param="messages")
+        raise InvalidRequest(
+            f"The role `{role[:64]}` is not known: use system, developer, user, assistant or tool.",
+            param="messages.role",
+        )
     parts: list[Part] = []
     if role == "assistant" and not _REASONED.isdisjoint(message):
         parts += thinking_of(message)
@@ -144,21 +148,23 @@ def _content(message: dict[str, Any]) -> Iterator[Part]:
     if content is None:
         return
     if type(content) is not list:
-        raise InvalidRequest("`content` of a message must be a string or an array of parts.", param="messages")
+        raise InvalidRequest(
+            "`content` of a message must be a string or an array of parts.", param="messages.content"
+        )
     if len(content) > fields.MAX_PARTS:
-        raise InvalidRequest(f"A message has more than {fields.MAX_PARTS} parts.", param="messages")
-    for part in content:
-        if type(part) is str:
-            yield TextPart(part)
-        elif type(part) is dict:
-            yield _part(part)
-        else:
-            raise InvalidRequest("Each part of `content` must be an object.", param="messages")
+        raise InvalidRequest(f"A message has more than {fields.MAX_PARTS} parts.", param="messages.content")
+    yield from fields.every(content, "messages.content", _part)
 
 
-def _part(part: dict[str, Any]) -> Part:
+def _part(part: Any) -> Part:  # noqa: ANN401 - whatever the caller sent
+    if type(part) is str:
+        return TextPart(part)
+    if type(part) is not dict:
+        raise InvalidRequest("Each part of `content` must be an object.", param="messages")
     kind = part.get("type")
     if kind in ("text", "input_text", "output_text"):
+        if part.get("text") is None:
+            raise InvalidRequest("`text` is missing.", param="messages.text")
         return TextPart(fields.text(part, "text", "messages"), cache_of(part))
     if kind == "refusal":
         return Refusal(fields.text(part, "refusal", "messages"))
@@ -168,9 +174,11 @@ def _part(part: dict[str, Any]) -> Part:
         audio = fields.mapping(part, kind, "messages")
         format_ = fields.text(audio, "format", "messages", "wav")
         data = fields.needed(audio, "data", "messages")
-        return MediaPart("audio", Source("base64", data, _AUDIO.get(format_, f"audio/{format_[:32]}")))
+        return MediaPart("audio", inline_of(data, _AUDIO.get(format_, f"audio/{format_[:32]}"), "messages"))
     if kind == "file":
         return _file(part)
+    if type(kind) is not str or not kind:
+        raise InvalidRequest("Each part of `content` must have a `type`.", param="messages.type")
     return Foreign(DIALECT, part)
 
 
@@ -197,9 +205,13 @@ def _file(part: dict[str, Any]) -> Part:
 
 def calls_of(message: dict[str, Any]) -> Iterator[ToolCall | Foreign]:
     """The calls of a message, of a request or a reply."""
-    for number, call in enumerate(fields.objects(message.get("tool_calls"), "messages")):
+    for number, call in enumerate(fields.objects(message.get("tool_calls"), "messages.tool_calls")):
         function = call.get("function")
         if type(function) is not dict:
+            if "function" in call or type(call.get("type")) is not str:
+                raise InvalidRequest(
+                    "`function` of a tool call must be an object.", param=f"messages.tool_calls[{number}]"
+                )
             yield Foreign(DIALECT, call)
             continue
         arguments = function.get("arguments")
@@ -265,24 +277,24 @@ def _origin(format_: str) -> str:
     return known.get(format_, format_)
 
 
-def _tools(body: dict[str, Any]) -> Iterator[Tool | Foreign]:
-    for tool in fields.objects(body.get("tools"), "tools"):
-        function = tool.get("function")
-        if tool.get("type", "function") != "function" or type(function) is not dict:
-            yield Foreign(DIALECT, tool)
-            continue
-        yield _tool(function, cache_of(tool) or cache_of(function))
-    for function in fields.objects(body.get("functions"), "functions"):
-        yield _tool(function, None)
+def _entry(tool: dict[str, Any]) -> Tool | Foreign:
+    function, kind = tool.get("function"), tool.get("type") or "function"
+    if kind == "function":
+        if type(function) is not dict:
+            raise InvalidRequest("`function` of a tool must be an object.", param="tools.function")
+        return _tool(function, cache_of(tool))
+    if type(kind) is not str:
+        raise InvalidRequest("`type` of a tool must be a string.", param="tools.type")
+    return Foreign(DIALECT, tool)
 
 
-def _tool(function: dict[str, Any], cache: Cache | None) -> Tool:
+def _tool(function: dict[str, Any], cache: Cache | None = None) -> Tool:
     schema = function.get("parameters")
     if schema is not None and type(schema) is not dict:
         raise InvalidRequest("`parameters` of a function must be a JSON Schema.", param="tools")
     return Tool(
         fields.needed(function, "name", "tools"), fields.text(function, "description", "tools"), schema,
-        fields.boolean(function, "strict"), cache,
+        fields.boolean(function, "strict"), cache or cache_of(function),
     )
 
 
@@ -319,6 +331,8 @@ def _output(given: dict[str, Any]) -> OutputFormat | None:
     if kind != "json_schema":
         raise InvalidRequest("`response_format` must be text, json_object or json_schema.", param="response_format")
     asked = fields.mapping(given, "json_schema", "response_format")
+    if not asked:
+        raise InvalidRequest("`json_schema` is missing.", param="response_format.json_schema")
     schema = asked.get("schema")
     if schema is not None and type(schema) is not dict:
         raise InvalidRequest("`schema` must be a JSON Schema.", param="response_format")

@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.conversation import Cache, Foreign, MediaPart, Part, Refusal, Source, TextPart, Thinking, ToolCall
 from gateway.dialects import fields
-from gateway.dialects.media import media_of, source_of
+from gateway.dialects.media import inline_of, media_of, source_of
 from gateway.dialects.seals import seal, unseal
 from gateway.errors import InvalidRequest
 from gateway.jsonbody import read_lenient
@@ -41,7 +41,7 @@ def part_of(part: dict[str, Any]) -> Part:
         audio = fields.mapping(part, kind, "input")
         format_ = fields.text(audio, "format", "input", "wav")
         data = fields.needed(audio, "data", "input")
-        return MediaPart("audio", Source("base64", data, _AUDIO.get(format_, f"audio/{format_[:32]}")))
+        return MediaPart("audio", inline_of(data, _AUDIO.get(format_, f"audio/{format_[:32]}"), "input"))
     if type(kind) is not str or not kind:
         raise InvalidRequest("Each part of `content` must have a `type`.", param="input")
     return Foreign(DIALECT, part)

@@ -56,7 +56,7 @@ def conversation_of(request: Request) -> Conversation:
     _need_no_store(body)
     text = fields.mapping(body, "text", "text")
     include = fields.strings(body.get("include"), "include")
-    tools, choice = tuple(_tools(body)), _tool_choice(body.get("tool_choice"))
+    tools, choice = fields.entries(body, "tools", _tool), _tool_choice(body.get("tool_choice"))
     return Conversation(
         dialect=DIALECT,
         model=request.model,
@@ -124,32 +124,42 @@ def _turns(items: list[dict[str, Any]], *, continued: bool) -> Iterator[Message]
     """Items as messages: what the model said between two of others' is one turn of its."""
     said: list[Part] = []
     called: set[str] = set()
-    for item in items:
-        kind = item.get("type") or "message"
-        role = item.get("role")
-        if kind == "message" and role != "assistant":
-            yield from _said(said)
-            if type(role) is not str or role not in _ROLES:
-                raise InvalidRequest(f"The role `{str(role)[:64]}` is not known.", param="input")
-            yield Message(_ROLES[role], tuple(_content(item)))
-        elif kind == "message":
-            said += _content(item)
-        elif kind == "reasoning":
-            said.append(thinking_of(item))
-        elif kind in CALLS:
-            call = call_of(item)
-            called.add(call.id)
-            said.append(call)
-        elif kind in RESULTS:
-            yield from _said(said)
-            yield Message("tool", (_result(item, called, continued=continued),))
-        elif kind == "item_reference":
-            raise InvalidRequest(_NO_STORE.format(what="an `item_reference`"), param="input")
-        elif type(kind) is str:
-            said.append(Foreign(DIALECT, item))
-        else:
-            raise InvalidRequest("Each item of `input` must have a `type`.", param="input")
+    for number, item in enumerate(items):
+        try:
+            yield from _item(item, said, called, continued=continued)
+        except InvalidRequest as error:
+            fields.place(error, "input", f"[{number}]")
+            raise
     yield from _said(said)
+
+
+def _item(item: dict[str, Any], said: list[Part], called: set[str], *, continued: bool) -> Iterator[Message]:
+    """One item: it ends what the model said, or is added to it."""
+    kind = item.get("type") or "message"
+    role = item.get("role")
+    if kind == "message" and role != "assistant":
+        yield from _said(said)
+        if type(role) is not str or role not in _ROLES:
+            missing = "`role` is missing." if role is None else f"The role `{str(role)[:64]}` is not known."
+            raise InvalidRequest(missing, param="input.role")
+        yield Message(_ROLES[role], tuple(_content(item)))
+    elif kind == "message":
+        said += _content(item)
+    elif kind == "reasoning":
+        said.append(thinking_of(item))
+    elif kind in CALLS:
+        call = call_of(item)
+        called.add(call.id)
+        said.append(call)
+    elif kind in RESULTS:
+        yield from _said(said)
+        yield Message("tool", (_result(item, called, continued=continued),))
+    elif kind == "item_reference":
+        raise InvalidRequest(_NO_STORE.format(what="an `item_reference`"), param="input")
+    elif type(kind) is str:
+        said.append(Foreign(DIALECT, item))
+    else:
+        raise InvalidRequest("Each item of `input` must have a `type`.", param="input.type")
 
 
 def _said(said: list[Part]) -> Iterator[Message]:
@@ -164,14 +174,13 @@ def _content(item: dict[str, Any]) -> Iterator[Part]:
         if content:
             yield TextPart(content)
         return
-    for part in fields.objects(content, "input"):
-        yield part_of(part)
+    yield from fields.every(fields.objects(content, "input.content"), "input.content", part_of)
 
 
 def _result(item: dict[str, Any], called: set[str], *, continued: bool) -> ToolResult:
     call = fields.needed(item, "call_id", "input")
     if call not in called and not continued:
-        raise InvalidRequest(f"The tool result for `{call[:64]}` follows no call with this id.", param="input")
+        raise InvalidRequest(f"The tool result for `{call[:64]}` follows no call with this id.", param="input.call_id")
     output = item.get("output")
     if type(output) is list:
         parts = tuple(_content({"content": output}))
@@ -183,26 +192,26 @@ def _result(item: dict[str, Any], called: set[str], *, continued: bool) -> ToolR
     return ToolResult(call, kept, error=item.get("status") == "incomplete")  # type: ignore[arg-type]
 
 
-def _tools(body: dict[str, Any]) -> Iterator[Tool | Foreign]:
-    for tool in fields.objects(body.get("tools"), "tools"):
-        kind = tool.get("type")
-        if kind == "function":
-            schema = tool.get("parameters")
-            if schema is not None and type(schema) is not dict:
-                raise InvalidRequest("`parameters` of a function must be a JSON Schema.", param="tools")
-            yield Tool(
-                fields.needed(tool, "name", "tools"), fields.text(tool, "description", "tools"), schema,
-                fields.boolean(tool, "strict"),
-            )
-        elif kind == "custom":
-            format_ = fields.mapping(tool, "format", "tools")
-            foreign = {"format": format_} if format_.get("type", "text") != "text" else {}
-            yield Tool(
-                fields.needed(tool, "name", "tools"), fields.text(tool, "description", "tools"), _CUSTOM,
-                foreign=foreign, custom=True,
-            )
-        else:
-            yield Foreign(DIALECT, tool)
+def _tool(tool: dict[str, Any]) -> Tool | Foreign:
+    kind = tool.get("type")
+    if kind == "function":
+        schema = tool.get("parameters")
+        if schema is not None and type(schema) is not dict:
+            raise InvalidRequest("`parameters` of a function must be a JSON Schema.", param="tools")
+        return Tool(
+            fields.needed(tool, "name", "tools"), fields.text(tool, "description", "tools"), schema,
+            fields.boolean(tool, "strict"),
+        )
+    if kind == "custom":
+        format_ = fields.mapping(tool, "format", "tools")
+        foreign = {"format": format_} if format_.get("type", "text") != "text" else {}
+        return Tool(
+            fields.needed(tool, "name", "tools"), fields.text(tool, "description", "tools"), _CUSTOM,
+            foreign=foreign, custom=True,
+        )
+    if type(kind) is not str or not kind:
+        raise InvalidRequest("Each of `tools` must have a `type`.", param="tools.type")
+    return Foreign(DIALECT, tool)
 
 
 def _tool_choice(given: Any) -> ToolChoice | dict[str, Any] | None:  # noqa: ANN401 - whatever the caller sent

@@ -283,7 +283,7 @@ def test_a_client_that_kept_signatures_apart_from_the_text_gets_both_back():
 def test_what_is_no_image_is_refused(part, message):
     with pytest.raises(InvalidRequest, match=message) as refusal:
         for_claude(messages=[{"role": "user", "content": [part]}])
-    assert refusal.value.param == "messages"
+    assert refusal.value.param.startswith("messages")
 
 
 def test_sound_and_film_have_no_place_at_anthropic():
