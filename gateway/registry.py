@@ -66,6 +66,7 @@ class Registry:
             tuple((("plugins", index), entry) for index, entry in enumerate(config.plugins)),
         )
         building.check_targets(members, config.models)
+        members += building.brought(members)
         if building.problems:
             raise ConfigError(building.problems)
         members.append(Member("guardrails", "guardrails", "guardrail", (guardrails(self, config, building, members),)))
@@ -135,6 +136,13 @@ class _Building:
                 made.append(self.member(path, provider, provider.name))
         for path, plugin in plugins:
             made.append(self.member(path, plugin, plugin.name or plugin.use))
+        return [member for member in made if member is not None]
+
+    def brought(self, members: Sequence[Member]) -> list[Member]:
+        """What these plugins bring along (`brings`, a tuple of IDs) and the file does not have itself."""
+        have = {member.id for member in members}
+        wanted = [id_ for member in members for id_ in getattr(member.plugin, "brings", ()) if id_ not in have]
+        made = [self.member((), PluginEntry(use=id_), id_) for id_ in dict.fromkeys(wanted)]
         return [member for member in made if member is not None]
 
     def check_off(self, providers: Entries[ProviderEntry]) -> None:

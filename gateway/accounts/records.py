@@ -232,6 +232,21 @@ class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
     shadow_of: str | None = None
 
 
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of an exchange beside the ledger, by the request's id; what was said is sealed, apart from this.
+
+    `owner` is the user or service account of the key, or empty.
+    """
+
+    id: str
+    tenant: str
+    key_id: str
+    owner: str
+    model: str
+    created: int
+    metadata: dict[str, Any] = {}
+
+
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What was done: by whom, to what, from where. `detail` has what changed, never a secret."""
 

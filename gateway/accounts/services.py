@@ -3,6 +3,7 @@
 from gateway.accounts.apikeys import ApiKeys
 from gateway.accounts.audit import Audit
 from gateway.accounts.book import Book
+from gateway.accounts.contents import Contents
 from gateway.accounts.credentials import Credentials
 from gateway.accounts.invitations import Invitations
 from gateway.accounts.passwords import Passwords
@@ -34,5 +35,6 @@ class Accounts:
         self.service_accounts = ServiceAccounts(self.book)
         self.credentials = Credentials(self.book)
         self.policies = Policies(self.book)
+        self.contents = Contents(self.book)
         self.audit = Audit(self.book)
         self.sign_on = SignOn(self.book, self.sessions)

@@ -1,9 +1,20 @@
 """All endpoints of the admin API, one table for the plugin, the documentation and the tests."""
 
-from gateway.admin import audit, auth, credentials, guardrailpolicies, keys, serviceaccounts, teams, tenants, users
+from gateway.admin import (
+    audit,
+    auth,
+    contents,
+    credentials,
+    guardrailpolicies,
+    keys,
+    serviceaccounts,
+    teams,
+    tenants,
+    users,
+)
 
 # Their functions get `Admin`; those of `routing` and `selfservice` get the `Gateway`.
 ENDPOINTS = (
     *auth.ROUTES, *tenants.ROUTES, *teams.ROUTES, *users.ROUTES, *keys.ROUTES, *serviceaccounts.ROUTES, *audit.ROUTES,
-    *credentials.ROUTES, *guardrailpolicies.ROUTES,
+    *credentials.ROUTES, *contents.ROUTES, *guardrailpolicies.ROUTES,
 )  # fmt: skip

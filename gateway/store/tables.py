@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.accounts.records import (
     AdminToken,
+    Content,
     Credential,
     Identity,
     Invitation,
@@ -111,6 +112,9 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType({
         Table("credentials", Credential, ("name", "provider"), secrets=("sealed",)),
         Table("guardrail_policies", StoredPolicy, ("name", "description")),
         Table("guardrail_policy_versions", PolicyVersion, versioned=False),
+        Table("contents", Content, filters={
+            "own": "owner_id = {0}", "since": "created >= {0}", "until": "created < {0}",
+        }, secrets=("sealed",), versioned=False),
         Table("invitations", Invitation, ("email",), secrets=("digest",), versioned=False),
     )
 })  # fmt: skip

@@ -52,6 +52,8 @@ class AdminApi:
     """Registers the routes, and says who may call those that need a right."""
 
     Config = Options
+    # What an administrator sets here is kept, whether the file names these or not.
+    brings = ("sink.audit", "sink.content")
 
     def __init__(self, config: Options) -> None:
         for network in config.trusted_proxies:
