@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Finding,
         Guardrail,
         HttpRequest,
+        NoSecret,
         Presented,
         Provider,
         RateStanding,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         Reply,
         Route,
         RouteRequest,
+        SecretSource,
         Sink,
         Tap,
         Verdict,
@@ -62,11 +64,12 @@ if TYPE_CHECKING:
 __all__ = [
     "About", "Attempt", "Caller", "Conflict", "ContentBlocked", "Context", "Detector", "Dialect", "Edit", "End",
     "Event", "Exchange", "Filter", "Finding", "Finish", "Forbidden", "Gateway", "GatewayError", "Guardrail",
-    "HttpRequest", "InternalError", "InvalidFields", "InvalidRequest", "Level", "NotFound", "Opaque", "Outcome",
-    "Peer", "Presented", "Price", "Provider", "QuotaExceeded", "RateLimited", "RateStanding", "Record", "Redaction",
-    "Reply", "Request", "Route", "RouteRequest", "Secret", "Sink", "Stale", "Tap", "Target", "Text", "Timeouts",
-    "TooLarge", "Unauthenticated", "Unavailable", "UnknownModel", "UnknownRoute", "UnsupportedMedia", "UpstreamCut",
-    "UpstreamError", "UpstreamRefused", "UpstreamTimeout", "UpstreamUnreachable", "Usage", "Verdict", "hookimpl",
+    "HttpRequest", "InternalError", "InvalidFields", "InvalidRequest", "Level", "NoSecret", "NotFound", "Opaque",
+    "Outcome", "Peer", "Presented", "Price", "Provider", "QuotaExceeded", "RateLimited", "RateStanding", "Record",
+    "Redaction", "Reply", "Request", "Route", "RouteRequest", "Secret", "SecretSource", "Sink", "Stale", "Tap",
+    "Target", "Text", "Timeouts", "TooLarge", "Unauthenticated", "Unavailable", "UnknownModel", "UnknownRoute",
+    "UnsupportedMedia", "UpstreamCut", "UpstreamError", "UpstreamRefused", "UpstreamTimeout", "UpstreamUnreachable",
+    "Usage", "Verdict", "hookimpl",
 ]  # fmt: skip
 
 _HOMES = ("errors", "events", "exchange", "hookspecs", "secrets", "config", "runtime", "upstream")

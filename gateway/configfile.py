@@ -15,7 +15,8 @@ from gateway.config import Config, ModelEntry, PluginEntry, PriceEntry, Provider
 from gateway.decoding import decode, hide
 from gateway.nearest import did_you_mean
 from gateway.problems import ConfigError, Lines, Path, Problem, YamlValue, in_order, shown
-from gateway.yamltree import MAX_BYTES
+from gateway.secretsources import Fetched, fetch
+from gateway.yamltree import MAX_BYTES, Tree
 from gateway.yamltree import parse as parse_yaml
 
 __all__ = [
@@ -28,11 +29,13 @@ Entries = tuple[tuple[Path, E], ...]
 
 
 class Loaded(msgspec.Struct, frozen=True, eq=False):
-    """A good file: what it says, the bytes it was read from, and where each thing stands in them."""
+    """A good file: what it says, the bytes it was read from, where each thing stands in them, and what came from
+    secret sources."""
 
     config: Config
     source: bytes
     lines: Lines
+    fetched: Fetched = Fetched()
 
 
 class Inspected(msgspec.Struct, frozen=True, eq=False):
@@ -41,6 +44,7 @@ class Inspected(msgspec.Struct, frozen=True, eq=False):
     config: Config | None
     problems: tuple[Problem, ...]
     lines: Lines
+    fetched: Fetched = Fetched()
     providers: Entries[ProviderEntry] = ()
     plugins: Entries[PluginEntry] = ()
 
@@ -65,7 +69,7 @@ def read(source: bytes, origin: str, environ: Mapping[str, str]) -> Loaded:
     inspected = inspect(source, origin, environ)
     if inspected.config is None:
         raise ConfigError(inspected.problems)
-    return Loaded(config=inspected.config, source=source, lines=inspected.lines)
+    return Loaded(inspected.config, source, inspected.lines, inspected.fetched)
 
 
 def load_place(path: str | FilePath, environ: Mapping[str, str] = os.environ) -> Config:
@@ -73,8 +77,11 @@ def load_place(path: str | FilePath, environ: Mapping[str, str] = os.environ) ->
 
     For commands beside a gateway, in a shell that lacks the variables of its providers.
     """
-    tree = parse_yaml(read_bytes(path), str(path), environ)
+    source = read_bytes(path)
+    tree = parse_yaml(source, str(path), environ)
     wanted = ("data_dir", "secret", "database")
+    if tree.references and any(each.path.removeprefix("$.") in wanted for each in tree.problems):
+        tree, _ = _filled(source, str(path), environ)
     others = {field.encode_name for field in msgspec.structs.fields(Config)} - set(wanted)
     value = tree.value
     if isinstance(value, dict):  # what no configuration has stays in: it may be a misspelt `data_dir`
@@ -94,7 +101,7 @@ def parse(source: bytes, origin: str, environ: Mapping[str, str]) -> Config:
 def inspect(source: bytes, origin: str, environ: Mapping[str, str]) -> Inspected:
     """Find all problems instead of raising them."""
     try:
-        tree = parse_yaml(source, origin, environ)
+        tree, fetched = _filled(source, origin, environ)
     except ConfigError as error:
         return Inspected(config=None, problems=error.problems, lines=Lines(origin))
     reading = _Reading(tree.value, tree.lines)
@@ -112,7 +119,8 @@ def inspect(source: bytes, origin: str, environ: Mapping[str, str]) -> Inspected
             base, providers=_values(providers), models=_values(models), plugins=_values(plugins), prices=_values(prices)
         )
     return Inspected(
-        config=config, problems=in_order(problems), lines=tree.lines, providers=providers, plugins=plugins
+        config=config, problems=in_order(problems), lines=tree.lines, fetched=fetched, providers=providers,
+        plugins=plugins,
     )
 
 
@@ -126,6 +134,15 @@ def warnings(config: Config) -> list[str]:
 def is_off(entry: ProviderEntry) -> bool:
     """Whether a provider is switched off by an empty `when`."""
     return entry.when is not None and not entry.when.strip()
+
+
+def _filled(source: bytes, origin: str, environ: Mapping[str, str]) -> tuple[Tree, Fetched]:
+    """A file's values. Secret sources are asked only for what the environment lacks."""
+    tree = parse_yaml(source, origin, environ)
+    if not tree.references:
+        return tree, Fetched()
+    fetched = fetch(tree)
+    return parse_yaml(source, origin, {**environ, **fetched.values}), fetched
 
 
 def _values(entries: Entries[E]) -> tuple[E, ...]:

@@ -29,11 +29,13 @@ class Start(msgspec.Struct, frozen=True, tag="start"):
 
 
 class Source(msgspec.Struct, frozen=True, tag="source"):
-    """A configuration as it was read: every worker gets the same bytes. `number` counts them."""
+    """A configuration as it was read: every worker gets the same bytes, and the same secrets from sources. `number`
+    counts them."""
 
     number: int
     source: bytes
     origin: str
+    secrets: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"Source(number={self.number}, origin={self.origin!r})"

@@ -9,7 +9,7 @@ from typing import Any
 import pluggy
 
 from gateway.dispatch import HOOKS, SYNC_HOOKS, argument_names, hooks_of
-from gateway.hookspecs import PROJECT, Detector, Guardrail, Hooks, Provider
+from gateway.hookspecs import PROJECT, Detector, Guardrail, Hooks, Provider, SecretSource
 from gateway.nearest import did_you_mean
 
 _OPTIONS = ("wrapper", "hookwrapper", "tryfirst", "trylast", "specname")
@@ -62,7 +62,7 @@ def _role_mistakes(plugin: object, role: str) -> Iterator[str]:
             yield "an auth plugin needs the hook `authenticate`"
         elif role == "sink" and "on_usage" not in hooks:
             yield "a sink needs the hook `on_usage`"
-        elif not hooks:
+        elif not hooks and not (role == "secret" and isinstance(plugin, SecretSource)):
             yield "it implements no hook"
 
 

@@ -176,6 +176,28 @@ class Guardrail(Protocol):
         """Judge one text."""
 
 
+class NoSecret(msgspec.Struct, frozen=True):
+    """Why a secret could not be had, for the person who reads the log; with `absent` there is none of that name."""
+
+    reason: str
+    absent: bool = False
+
+
+@runtime_checkable
+class SecretSource(Protocol):
+    """Role `secret`: gives what `${scheme:name}` in the configuration file stands for.
+
+    The scheme is the plugin's `name` in the file, else the part of its ID after the dot. It is asked when a file is
+    read, in a thread of its own or before anything runs, and again every `refresh` seconds (0: only at reloads): when
+    something has changed, the configuration is reloaded.
+    """
+
+    refresh: float
+
+    def read(self, names: Sequence[str]) -> Mapping[str, str | NoSecret]:
+        """All of these at once; blocking, with deadlines of its own."""
+
+
 @runtime_checkable
 class Sink(Protocol):
     """Role `sink`: is told of every finished exchange."""

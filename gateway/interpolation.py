@@ -1,6 +1,7 @@
-"""`${VAR}`, `${VAR:-default}`, `${file:/path}` and `$$` in the scalars of a configuration file.
+"""`${VAR}`, `${VAR:-default}`, `${file:/path}`, `${source:name}` and `$$` in the scalars of a configuration file.
 
-What comes in this way may be a secret: it travels as `Filled`, so that no error text repeats it.
+What comes in this way may be a secret: it travels as `Filled`, so that no error text repeats it. What a secret source
+gave (`secretsources.py`) stands in the environment under its whole reference, such as `vault:path#field`.
 """
 
 import os
@@ -8,11 +9,13 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 MAX_FILE = 64 * 1024
 
 _TOKEN = re.compile(r"\$\$|\$\{([^}]*)\}|\$\{")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_REFERENCE = re.compile(r"[a-z][a-z0-9_-]*:[^-+?=\s]\S*")
 
 
 class Filled(str):
@@ -31,6 +34,36 @@ class Filled(str):
 
 class CannotFillError(ValueError):
     """A `${...}` cannot be replaced; the text says which and why, never a value."""
+
+
+class NotFetchedError(CannotFillError):
+    """A reference to a secret source that was not asked yet."""
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(f"the secret `${{{reference}}}` has not been fetched")
+        self.reference = reference
+
+
+class Absent(str):
+    """Stands in an environment for a secret that could not be had; its text says why.
+
+    With `may_default` there is no such secret, so that `:-` counts; else it could not be asked for.
+    """
+
+    __slots__ = ("may_default",)
+
+    may_default: bool
+
+    def __new__(cls, reason: str, *, may_default: bool = False) -> Self:
+        """Why, and whether a default helps."""
+        made = super().__new__(cls, reason)
+        made.may_default = may_default
+        return made
+
+
+def is_reference(expression: str) -> bool:
+    """Whether this names a secret of a source: `scheme:name`."""
+    return _REFERENCE.fullmatch(expression) is not None and not expression.startswith("file:")
 
 
 def fill(text: str, environ: Mapping[str, str]) -> str:
@@ -74,6 +107,9 @@ def _filled(text: str, *, whole: bool, values: list[str], is_broken: bool = Fals
 def _value(expression: str, environ: Mapping[str, str]) -> str:
     if expression.startswith("file:") and not expression.startswith("file:-"):
         return _file(expression.removeprefix("file:"))
+    reference, given, fallback = expression.partition(":-")
+    if is_reference(reference):
+        return _fetched(reference, fallback if given else None, environ)
     match = _VARIABLE.fullmatch(expression)
     if match is None:
         raise CannotFillError(f"`${{{expression}}}` names no variable; write `$${{` for the characters themselves")
@@ -88,6 +124,17 @@ def _value(expression: str, environ: Mapping[str, str]) -> str:
     except UnicodeEncodeError:
         raise CannotFillError(f"the variable {name} is not UTF-8") from None
     return value
+
+
+def _fetched(reference: str, default: str | None, environ: Mapping[str, str]) -> str:
+    value = environ.get(reference)
+    if value is None:
+        raise NotFetchedError(reference)
+    if not isinstance(value, Absent):
+        return value
+    if default is not None and value.may_default:
+        return default
+    raise CannotFillError(str(value))
 
 
 def _file(name: str) -> str:

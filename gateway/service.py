@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.accounts.bootstrap import FirstRun
 
 _CLOSING: Final = 20.0  # seconds for letting go of files and connections when nothing runs any more
+_IDLE: Final = 60.0     # seconds until it is looked again whether there is a secret source
 _FIXED: Final = ("server", "journal", "data_dir", "secret", "database", "shared_state")
 _log = structlog.get_logger("gateway.serve")
 
@@ -70,6 +71,7 @@ class Life:
         self._began = time.monotonic()
         self._stopping = asyncio.Event()
         self._reload = asyncio.Event()
+        self._look = False  # the next reload is only for what secret sources have anew
         self._terminal = sys.stderr.isatty()
         self._tasks = Tasks()
 
@@ -83,6 +85,7 @@ class Life:
             if await self._started():
                 self._tasks.spawn(self._reloads(), "reload")
                 self._tasks.spawn(self._watch(), "watch the configuration file")
+                self._tasks.spawn(self._refresh(), "look at secret sources")
                 await self._stopping.wait()
                 await self._service.drain(self._loaded.config.server.drain_timeout)
         finally:
@@ -133,29 +136,42 @@ class Life:
         if self._terminal and not os.isatty(2):  # not an operator's SIGHUP: the terminal was closed
             self._stop("SIGHUP")
         else:
+            self._look = False
             self._reload.set()
 
     async def _watch(self) -> None:
         async for _ in changes(self._path, known=self._known):
             with contextlib.suppress(ConfigError):  # gone again
                 if self._loaded.config.watch and configfile.read_bytes(self._path) != self._tried:
+                    self._look = False
                     self._reload.set()
+
+    async def _refresh(self) -> None:
+        """Ask secret sources again, as often as they want."""
+        while True:
+            await asyncio.sleep(self._loaded.fetched.refresh or _IDLE)
+            if self._loaded.fetched.refresh and not self._reload.is_set():
+                self._look = True
+                self._reload.set()
 
     async def _reloads(self) -> None:
         """One at a time; signals that come meanwhile lead to one more."""
         while True:
             await self._reload.wait()
             self._reload.clear()
+            look, self._look = self._look, False
             if not self._stopping.is_set():
-                await self._reload_once()
+                await self._reload_once(only_secrets=look)
 
-    async def _reload_once(self) -> None:
+    async def _reload_once(self, *, only_secrets: bool = False) -> None:
         began = time.monotonic()
         try:
-            source = configfile.read_bytes(self._path)
-            self._tried = source
+            source = self._loaded.source if only_secrets else configfile.read_bytes(self._path)
+            self._tried = self._tried if only_secrets else source
             # A thread: a long file takes a while, and streams are running.
             loaded = await asyncio.to_thread(configfile.read, source, str(self._path), os.environ)
+            if only_secrets and loaded.fetched.values == self._loaded.fetched.values:
+                return
             check_reloadable(self._loaded.config, loaded.config)
             check_plugins(loaded)
             await self._service.reload(loaded)

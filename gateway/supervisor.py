@@ -19,6 +19,7 @@ from gateway import observe
 from gateway.configfile import Loaded
 from gateway.control import Source, Start
 from gateway.errors import Unavailable
+from gateway.interpolation import Absent
 from gateway.scratch import scratch_directory
 from gateway.service import Refused, check_plugins
 from gateway.shared_state import SharedState
@@ -44,7 +45,7 @@ class Supervisor:
         self._config = loaded.config
         self._workers = workers
         self._data_dir = Path(loaded.config.data_dir).absolute()
-        self._source = Source(1, loaded.source, loaded.lines.origin)
+        self._source = _source(1, loaded)
         self._sockets: tuple[socket.socket, ...] = ()
         self._slots: tuple[Slot, ...] = ()
         self._opened: asyncio.Future[Owner] = asyncio.get_running_loop().create_future()
@@ -87,7 +88,7 @@ class Supervisor:
         from gateway.boot import snapshot
 
         snapshot(loaded.config)
-        old, new = self._source, Source(self._source.number + 1, loaded.source, loaded.lines.origin)
+        old, new = self._source, _source(self._source.number + 1, loaded)
         self._source = new  # also for workers that start meanwhile
         answers = await asyncio.gather(*(slot.reload(new) for slot in self._slots))
         refusals = {slot: error for slot, error in zip(self._slots, answers, strict=True) if error is not None}
@@ -168,3 +169,8 @@ class Supervisor:
     def _state_file(self) -> Path:
         assert self._scratch is not None
         return self._scratch / "state"
+
+
+def _source(number: int, loaded: Loaded) -> Source:
+    given = {name: value for name, value in loaded.fetched.values.items() if not isinstance(value, Absent)}
+    return Source(number, loaded.source, loaded.lines.origin, given)

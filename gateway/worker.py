@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     if not isinstance(start, Start):
         return 0
     try:
-        config = configfile.parse(start.config.source, start.config.origin, os.environ)
+        config = _config(start.config)
     except ConfigError as error:
         return asyncio.run(_fail(control, str(error)))
     observe.set_up(config.logging, worker=start.slot)
@@ -117,7 +117,7 @@ class _Worker:
     async def _reload(self, channel: Channel, process: Process, source: Source) -> None:
         async with self._turn:
             try:
-                config = configfile.parse(source.source, source.origin, os.environ)
+                config = _config(source)
                 await process.reload(config)
                 observe.set_up(config.logging, worker=self._start.slot)
             except Exception as error:
@@ -125,6 +125,10 @@ class _Worker:
                 await channel.send(Reloaded(source.number, _text(error)))
             else:
                 await channel.send(Reloaded(source.number))
+
+
+def _config(source: Source) -> Config:
+    return configfile.parse(source.source, source.origin, {**os.environ, **source.secrets})
 
 
 async def _beat(state: SharedState) -> None:

@@ -12,7 +12,7 @@ import msgspec
 import yaml
 from yaml.events import AliasEvent, Event, MappingStartEvent, ScalarEvent, SequenceStartEvent
 
-from gateway.interpolation import CannotFillError, broken, fill
+from gateway.interpolation import CannotFillError, NotFetchedError, broken, fill
 from gateway.problems import ConfigError, Lines, Path, Problem, YamlValue, shown
 
 MAX_BYTES = 4 << 20
@@ -29,11 +29,15 @@ _WORDS = {
 
 
 class Tree(msgspec.Struct, frozen=True, eq=False):
-    """A file's values (scalars from `${...}` as `Filled`), their lines, and what is wrong with some."""
+    """A file's values (scalars from `${...}` as `Filled`), their lines, and what is wrong with some.
+
+    `references` are secrets of sources that the environment does not have yet; each is a problem, too.
+    """
 
     value: YamlValue
     lines: Lines
     problems: tuple[Problem, ...]
+    references: tuple[str, ...] = ()
 
 
 def parse(source: bytes, origin: str, environ: Mapping[str, str]) -> Tree:
@@ -53,7 +57,7 @@ def parse(source: bytes, origin: str, environ: Mapping[str, str]) -> Tree:
         raise _failure(origin, 1, "the file is empty")
     walk = _Walk(origin, environ)
     value = walk.value(root, ())
-    return Tree(value=value, lines=Lines(origin, walk.lines), problems=tuple(walk.problems))
+    return Tree(value, Lines(origin, walk.lines), tuple(walk.problems), tuple(walk.references))
 
 
 def plain_scalar(text: str) -> YamlValue:
@@ -184,6 +188,7 @@ class _Walk:
         self.environ = environ
         self.lines: dict[Path, int] = {}
         self.problems: list[Problem] = []
+        self.references: list[str] = []
         self._count = 0
 
     def value(self, node: _Node, path: Path) -> YamlValue:
@@ -206,6 +211,8 @@ class _Walk:
             try:
                 return fill(node.text, self.environ)
             except CannotFillError as error:
+                if isinstance(error, NotFetchedError):
+                    self.references.append(error.reference)
                 self._problem(node.line, path, str(error))
                 return broken()
         return plain_scalar(node.text) if node.plain else node.text
