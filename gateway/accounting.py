@@ -10,7 +10,7 @@ from gateway.errors import GatewayError, InternalError, Unavailable, UpstreamErr
 from gateway.events import Usage
 from gateway.exchange import Attempt, Exchange, Outcome, Target
 from gateway.metrics import Metrics
-from gateway.money.cost import cost_nano
+from gateway.money.cost import bill
 from gateway.money.estimate import Estimator, input_tokens, output_tokens
 
 _log = structlog.get_logger("gateway.accounting")
@@ -75,7 +75,7 @@ class Accounting:
             return
         usage = _usage(exchange, self.estimator.ratio(exchange.model))
         duration = time.monotonic() - since
-        cost = cost_nano(target.price, usage, exchange.started_ms, duration) if target.price is not None else 0
+        cost, lines = bill(target.price, usage, exchange.started_ms, duration) if target.price is not None else (0, "")
         exchange.usage = usage
         exchange.cost += cost
         exchange.attempts.append(
@@ -83,7 +83,7 @@ class Accounting:
                 provider=target.provider.name, model=target.model, outcome=exchange.outcome,
                 status=exchange.internal.get("upstream_status", 0),
                 error=exchange.error.code if exchange.error is not None else None,
-                duration=duration, usage=usage, cost=cost,
+                duration=duration, usage=usage, cost=cost, lines=lines,
             )
         )
         self.estimator.learn(exchange)

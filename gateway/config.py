@@ -249,6 +249,13 @@ class Config(_Strict, frozen=True):
     plugins: tuple[PluginEntry, ...] = ()
     guardrails: Guardrails = Guardrails()
     prices: tuple[PriceEntry, ...] = ()
+    unpriced: Annotated[
+        Literal["flag", "refuse"],
+        Meta(
+            description="A model without a price: `flag` serves it and marks its requests, `refuse` does not serve it."
+            " A caller with a cost limit is refused in either case (`limiter.budget`)."
+        ),
+    ] = "flag"
 
 
 def decode(tree: object) -> Config:

@@ -116,7 +116,7 @@ class Target(msgspec.Struct, frozen=True, eq=False):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One try at one target: its outcome and how long it took, in seconds."""
+    """One try at one target: its outcome and how long it took, in seconds. `lines` is its bill (`money.cost.bill`)."""
 
     provider: str
     model: str
@@ -126,6 +126,7 @@ class Attempt(msgspec.Struct, frozen=True):
     duration: float = 0.0
     usage: Usage | None = None
     cost: int = 0
+    lines: str = ""
 
 
 class Edit(msgspec.Struct, frozen=True):

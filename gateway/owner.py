@@ -26,6 +26,7 @@ from gateway.money import ledger
 from gateway.money.budgets import budget_keys, budgets, periods
 from gateway.money.drain import Drain
 from gateway.money.ledger import LedgerRow
+from gateway.money.rebuilding import fill_missing
 from gateway.shared_state import SharedState
 from gateway.store import LedgerStore, SchemaError, Store, StoreUnavailable
 from gateway.store.lock import OwnedElsewhere
@@ -87,6 +88,7 @@ class Owner:
         if (listen := getattr(self.store, "listen", None)) is not None:
             self._tasks.spawn(listen(), "hear of other gateways' changes")
         self._tasks.spawn(self._drain.run(), "drain the journals")
+        self._tasks.spawn(fill_missing(self.store), "add up the ledger")
         self._tasks.spawn(self._sweep(), "sweep the shared state")
         self._tasks.spawn(self._measure(metrics), "measure what waits")
 

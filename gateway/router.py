@@ -75,6 +75,7 @@ class Router:
         self._config = config
         self._providers = providers
         self._prices = prices
+        self._refuse_unpriced = config.unpriced == "refuse"
         self._off = {entry.name for entry in config.providers if entry.name not in providers}
         self._exact: dict[str, Resolved] = {}
         self._known: dict[str, Resolved] = {}
@@ -100,6 +101,8 @@ class Router:
             )
         if not found.targets:
             raise self._switched_off(name, [_cut(target)[0] for target in found.entry.targets] if found.entry else [])
+        if self._refuse_unpriced:
+            found = msgspec.structs.replace(found, targets=_priced(found.targets))
         if caller.providers is not None:
             return msgspec.structs.replace(found, targets=_permitted(found.targets, caller.providers), askable={})
         return found
@@ -123,7 +126,7 @@ class Router:
         lines: dict[str, Listed] = {}
         for name in self._names():
             found = None if name in lines else self._exact.get(name) or self._find(name)
-            if found is not None and found.targets:
+            if found is not None and found.targets and (not self._refuse_unpriced or _any_priced(found.targets)):
                 providers = tuple(target.provider.name for target in found.targets)
                 lines[name] = Listed(name, found.targets[0], found.entry, found.canonical, providers)
         return tuple(lines.values())
@@ -257,6 +260,23 @@ def _permitted(targets: Sequence[Target], providers: Sequence[str]) -> tuple[Tar
         raise Forbidden(
             "The organisation of this key may not use a provider of this model. GET /models lists what it may use.",
             code="provider_not_allowed", param="model",
+        )
+    return found
+
+
+def _any_priced(targets: Sequence[Target]) -> bool:
+    return any(target.price is not None for target in targets)
+
+
+def _priced(targets: Sequence[Target]) -> tuple[Target, ...]:
+    """Those with a price. Raises `Forbidden` where there are none: what cannot be billed is not served."""
+    found = tuple(target for target in targets if target.price is not None)
+    if not found:
+        names = " and ".join(f"`{target.provider.name}/{target.model[:128]}`" for target in targets)
+        raise Forbidden(
+            f"{names} has no price, and this gateway serves only what it can bill (`unpriced: refuse`). "
+            'Its operator can set one under `prices:`; "0" is free on purpose.',
+            code="model_not_priced", param="model",
         )
     return found
 

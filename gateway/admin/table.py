@@ -10,6 +10,7 @@ from gateway.admin import (
     serviceaccounts,
     teams,
     tenants,
+    usage,
     users,
 )
 
@@ -17,4 +18,5 @@ from gateway.admin import (
 ENDPOINTS = (
     *auth.ROUTES, *tenants.ROUTES, *teams.ROUTES, *users.ROUTES, *keys.ROUTES, *serviceaccounts.ROUTES, *audit.ROUTES,
     *credentials.ROUTES, *contents.ROUTES, *guardrailpolicies.ROUTES,
+    *usage.ROUTES,
 )  # fmt: skip

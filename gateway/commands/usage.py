@@ -12,8 +12,10 @@ import msgspec
 
 from gateway.clock import now_ms
 from gateway.commands.place import Place, at_place
+from gateway.commands.usage_explain import explain
 from gateway.money import dollars
 from gateway.money.ledger import COLUMNS, AttemptRow, LedgerRow
+from gateway.money.rebuilding import rebuild as rebuilding
 from gateway.store import GroupBy, Store, UsageGroup
 
 _SPANS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
@@ -55,7 +57,25 @@ class _Moment(click.ParamType[int]):
 
 @click.group()
 def usage() -> None:
-    """Usage and cost: summary, export."""
+    """Usage and cost: summary, export, explain, rebuild."""
+
+
+usage.add_command(explain)
+
+
+@usage.command()
+@at_place
+def rebuild(place: Place) -> None:
+    """Add up the ledger anew, for the reports by hour and day; the gateway may run meanwhile."""
+
+    async def each_day(store: Store) -> int:
+        total = 0
+        async for day, rows, left in rebuilding(store):
+            total += rows
+            click.echo(f"{datetime.fromtimestamp(day * 86_400, UTC):%Y-%m-%d}: {rows} rows, {left} days left", err=True)
+        return total
+
+    click.echo(f"{place.run(each_day)} rows added up.")
 
 
 @usage.command()

@@ -25,6 +25,11 @@ class Line(msgspec.Struct, frozen=True, array_like=True):
     quantity: int
     rate: int
 
+    @property
+    def pico(self) -> int:
+        """What the line comes to, in pico-dollars."""
+        return self.quantity * self.rate
+
 
 def cost_nano(price: Price, usage: Usage, at_ms: int = 0, seconds: float = 0.0) -> int:
     """Nano-dollars for `usage` at `price`: each token once, at its own rate; never negative.
@@ -53,6 +58,47 @@ def lines(price: Price, usage: Usage, at_ms: int = 0, seconds: float = 0.0) -> t
     """The bill line by line, without lines of nothing. Their sum, rounded half up once, is the cost."""
     found = _special(effective(price, usage, at_ms), usage, seconds)
     return tuple(Line(unit, quantity, rate) for unit, quantity, rate in found if quantity)
+
+
+def bill(price: Price, usage: Usage, at_ms: int = 0, seconds: float = 0.0) -> tuple[int, str]:
+    """`cost_nano`, and the lines that it is the sum of, as the ledger keeps them: `input:12@2500000 output:9@10000000`.
+
+    With its rates written down a charge can be explained when the price is long gone from the configuration.
+    """
+    if price.later or price.tiers or price.variants:
+        price = effective(price, usage, at_ms)
+    read, said, cached, written = usage.input, usage.output, usage.cached, usage.cache_write
+    if read < 0 or said < 0 or cached < 0 or written < 0 or (
+        price.units and (usage.special is not None or not _ALWAYS.isdisjoint(price.units))
+    ):
+        found = [line for line in _special(price, usage, seconds) if line[1]]
+        pico = sum([quantity * rate for _, quantity, rate in found])
+        return min((pico + 500) // 1000, MAX_NANO), " ".join([f"{unit}:{n}@{rate}" for unit, n, rate in found])
+    if not (cached or written):
+        cost = (read * price.input + said * price.output + 500) // 1000
+        into = f"input:{read}@{price.input}" if read else ""
+    else:
+        plain = max(0, read - cached - written)
+        cost = (
+            plain * price.input + cached * price.cached + written * price.cache_write + said * price.output + 500
+        ) // 1000
+        into = f"input:{plain}@{price.input}" if plain else ""
+        if cached:
+            into += f" cached:{cached}@{price.cached}"
+        if written:
+            into += f" cache_write:{written}@{price.cache_write}"
+    return min(cost, MAX_NANO), f"{into} output:{said}@{price.output}" if said else into
+
+
+def read_lines(text: str) -> tuple[Line, ...]:
+    """The lines of a bill as `bill` writes them; without what is no line."""
+    parts = (part.replace("@", ":").split(":") for part in text.split())
+    return tuple(Line(part[0], int(part[1]), int(part[2])) for part in parts if len(part) == 3)  # noqa: PLR2004
+
+
+def lines_cost(found: tuple[Line, ...]) -> int:
+    """What lines cost together, in nano-dollars: rounded half up once, as the attempt's cost was."""
+    return min((sum(line.pico for line in found) + 500) // 1000, MAX_NANO)
 
 
 def effective(price: Price, usage: Usage, at_ms: int = 0) -> Price:
@@ -91,11 +137,15 @@ def _special(price: Price, usage: Usage, seconds: float) -> list[tuple[str, int,
     left = {"input": max(0, read - cached - written), "cached": cached, "cache_write": written, "output": said}
     found: list[tuple[str, int, int]] = []
     if (parts := usage.special) is not None:
-        taken = {"audio_input": max(0, parts.audio_cached), "image_input": max(0, parts.image_cached)}
         for name, whole in _PARTS:
+            if (count := getattr(parts, name)) <= 0 or name not in rates:
+                continue
             # Cached sound is cached, and no longer part of the sound that is billed as read.
-            count = min(getattr(parts, name) - taken.get(name, 0), left[whole])
-            if count > 0 and name in rates:
+            if name == "audio_input":
+                count -= max(0, parts.audio_cached)
+            elif name == "image_input":
+                count -= max(0, parts.image_cached)
+            if (count := min(count, left[whole])) > 0:
                 left[whole] -= count
                 found.append((name, count, rates[name]))
         if "searches" in rates:

@@ -27,9 +27,9 @@ from gateway.clock import now_ms
 from gateway.errors import Unavailable
 from gateway.events import Usage
 from gateway.exchange import Exchange
-from gateway.money.cost import cost_nano
+from gateway.money.cost import bill
 from gateway.money.estimate import input_tokens
-from gateway.money.ledger import LedgerRow, asked_model
+from gateway.money.ledger import AttemptRow, LedgerRow, asked_model
 
 SUFFIX: Final = ".journal"
 HEAD: Final = Struct("<II")  # length of the payload, CRC-32 of the payload
@@ -64,10 +64,17 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cost: int
     price_version: str
     unpriced: bool
+    lines: str = ""
+    team: str = ""
 
     def killed(self) -> LedgerRow:
         """The row of an exchange whose process was killed: what it had spent, and its input as estimated."""
-        return LedgerRow(**structs.asdict(self), outcome="killed", estimated=True)
+        fields = structs.asdict(self)
+        attempt = AttemptRow(
+            self.provider, self.target_model, "killed", input=self.input, estimated=True, cost=self.cost,
+            lines=fields.pop("lines"),
+        )  # fmt: skip
+        return LedgerRow(**fields, outcome="killed", estimated=True, attempts=(attempt,))
 
 
 class Journal:
@@ -372,9 +379,10 @@ def _opened(exchange: Exchange) -> Opened:
     if caller is None or request is None or target is None:
         raise ValueError("only an authenticated exchange with a request and a target can be opened")
     price, tokens = target.price, input_tokens(exchange)
+    cost, lines = bill(price, Usage(tokens), exchange.started_ms) if price else (0, "")
     return Opened(  # by position and from fields as they are: this is the hot path, `row()` takes three times as long
         exchange.id, exchange.started_ms, caller.tenant, caller.key, caller.key_name, caller.owner,
         caller.environment, exchange.endpoint, asked_model(exchange)[:256], target.provider.name, target.model,
-        request.stream, tokens, exchange.cost + (cost_nano(price, Usage(tokens)) if price else 0),
-        price.version if price else "", price is None and not target.free,
+        request.stream, tokens, exchange.cost + cost, price.version if price else "",
+        price is None and not target.free, lines, caller.team,
     )

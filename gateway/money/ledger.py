@@ -19,7 +19,10 @@ _MAX_COUNT: Final = 1 << 53  # an upstream may claim any number of tokens: sums 
 
 
 class AttemptRow(msgspec.Struct, frozen=True, array_like=True):
-    """One try at one target, as stored; costs are nano-dollars. Fields: see `LedgerRow`."""
+    """One try at one target, as stored; costs are nano-dollars. Fields: see `LedgerRow`.
+
+    `lines` is the bill, with the rates that were used (`cost.read_lines`); `tier` the service tier that answered.
+    """
 
     provider: str
     model: str
@@ -34,6 +37,8 @@ class AttemptRow(msgspec.Struct, frozen=True, array_like=True):
     reasoning: int = 0
     estimated: bool = False
     cost: int = 0
+    lines: str = ""
+    tier: str = ""
 
 
 class LedgerRow(msgspec.Struct, frozen=True, array_like=True):
@@ -143,7 +148,7 @@ def _attempt(attempt: Attempt) -> AttemptRow:
     return AttemptRow(
         attempt.provider, _text(attempt.model), attempt.outcome, attempt.status,
         None if error is None else _text(error), _micro(attempt.duration), *_counts(usage), usage.estimated,
-        _count(attempt.cost),
+        _count(attempt.cost), attempt.lines, _text(usage.tier),
     )
 
 

@@ -16,6 +16,7 @@ from gateway.money.ledger import LedgerRow
 if TYPE_CHECKING:
     from gateway.store.accountrecords import Audited
     from gateway.store.once import Once
+    from gateway.store.reports import By, Sums, Which
     from gateway.store.work import Step
 
 T = TypeVar("T")
@@ -175,6 +176,33 @@ class LedgerStore(Protocol):
 
     async def budget_sums(self, day: str, month: str) -> Mapping[tuple[str, str], Spent]:
         """Spent on `day` (`2026-01-31`) and in `month` (`2026-01`), by `("key", id)` and `("tenant", id)`."""
+
+
+    async def usage_row(self, request_id: str) -> LedgerRow | None:
+        """One exchange with its attempts."""
+
+    async def usage_sums(
+        self, which: "Which", start_ms: int, end_ms: int, by: "By | None" = None, starts: Sequence[int] = ()
+    ) -> "tuple[Sums, ...]":
+        """Usage from `start_ms` until before `end_ms`, of each group that has any; by group, then by time.
+
+        `starts` cuts the time into pieces, each from one of them to the next: the first is `start_ms`.
+        """
+
+    async def rollups_since(self) -> Mapping[str, int]:
+        """From which hour (since 1970) on each tenant's roll-ups can be built from the ledger."""
+
+    async def rollup_days(self) -> Sequence[int]:
+        """The UTC days (since 1970) that the ledger or its roll-ups have anything of."""
+
+    async def rollups_missing(self) -> bool:
+        """Whether the ledger is older than its roll-ups."""
+
+    async def rebuild_day(self, day: int, since: dict[str, int]) -> int:
+        """Build one UTC day's roll-ups anew, for each tenant from its hour in `since` on; how many rows there are."""
+
+    async def rebuilt(self) -> None:
+        """Every day has been built: `rollups_missing` is false from now on."""
 
 
 class AccountStore(Protocol):

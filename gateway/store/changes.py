@@ -10,7 +10,7 @@ import msgspec
 from gateway.accounts.records import KeyRecord, NewKey, NewUser, Status, Tenant, User
 from gateway.money import ledger
 from gateway.money.ledger import LedgerRow
-from gateway.store import OnChange, once, work
+from gateway.store import OnChange, once, rollups, work
 from gateway.store import queries as q
 from gateway.store.database import Row, Transaction, Writer
 from gateway.store.tables import fields_of, values_of
@@ -127,6 +127,7 @@ class Changes:
             await tx.insert("attempts", ("exchange_id", "n", *ledger.ATTEMPT_COLUMNS), attempts)
             await tx.many(_ADD_DAILY, _sums(fresh, lambda row: [(row.key, row.tenant)]))
             await tx.many(_ADD_SPENDERS, _sums(fresh, lambda row: ledger.levels(row)[1:-1]))
+            await rollups.add(tx, fresh)
             await tx.rows(_SET_POSITION, journal, position)
             return len(fresh)
 
@@ -135,6 +136,14 @@ class Changes:
     async def forget(self, journal: str) -> None:
         """See `LedgerStore.forget`."""
         await self._writer.write(lambda tx: tx.rows("DELETE FROM journal_positions WHERE journal = $1", journal))
+
+    async def rebuild_day(self, day: int, since: dict[str, int]) -> int:
+        """See `LedgerStore.rebuild_day`."""
+        return await self._writer.write(lambda tx: rollups.rebuild_day(tx, day, since))
+
+    async def rebuilt(self) -> None:
+        """See `LedgerStore.rebuilt`."""
+        await self._writer.write(lambda tx: tx.rows("DELETE FROM meta WHERE name = 'rollups'"))
 
     async def commit(self, steps: Sequence[work.Step], bump: bool = False) -> int:
         """See `AccountStore.commit`."""

@@ -24,6 +24,10 @@ class Transaction(Reader, Protocol):
         """Insert many rows with few statements. `table` and `columns` are names of ours, never data."""
 
 
+    async def guard(self, *, alone: bool = False) -> None:
+        """Keep those who add to the roll-ups and the one who builds them anew (`alone`) apart until the commit."""
+
+
 class Writer(Protocol):
     """Writes, one transaction at a time."""
 

@@ -27,6 +27,7 @@ from gateway.store.sqlite import DATABASE, SqliteReader, SqliteStore
 from gateway.store.work import Step
 
 SOCKET: Final = "owner.sock"
+_LONG: Final = 600.0  # seconds for a call that works through a day of the ledger
 _MAX_ADDRESS: Final = 100  # the kernel's limit is 104 to 108 bytes
 _log = structlog.get_logger("gateway.store.owner")
 
@@ -169,6 +170,14 @@ class RemoteStore(Queries):
         """See `LedgerStore.forget`."""
         await self._call("forget", journal)
 
+    async def rebuild_day(self, day: int, since: dict[str, int]) -> int:
+        """See `LedgerStore.rebuild_day`."""
+        return await self._call("rebuild_day", day, since, deadline=_LONG)  # type: ignore[no-any-return]
+
+    async def rebuilt(self) -> None:
+        """See `LedgerStore.rebuilt`."""
+        await self._call("rebuilt")
+
     async def commit(self, steps: Sequence[Step], bump: bool = False) -> int:
         """See `AccountStore.commit`."""
         return await self._call("commit", steps, bump)  # type: ignore[no-any-return]
@@ -191,11 +200,12 @@ class RemoteStore(Queries):
         for reader in self._readers:
             await reader.close()
 
-    async def _call(self, name: str, *args: object) -> Any:  # noqa: ANN401 - of the call's own type
+    async def _call(self, name: str, *args: object, deadline: float = 0.0) -> Any:  # noqa: ANN401 - of the call's type
         call = wire.Call(name, msgspec.Raw(msgspec.json.encode(args)))
+        patience = deadline or self._deadline
         async with self._turn:
             try:
-                async with asyncio.timeout(self._deadline):
+                async with asyncio.timeout(patience):
                     reader, writer = await self._connected()
                     await wire.write(writer, call)
                     frame = await wire.read(reader)
@@ -203,7 +213,7 @@ class RemoteStore(Queries):
                 self._hang_up()  # an answer may still come: this connection cannot be used for the next call
                 if isinstance(error, TimeoutError):
                     raise StoreUnavailable(
-                        f"The owner of the database did not answer within {self._deadline:g} s; "
+                        f"The owner of the database did not answer within {patience:g} s; "
                         "the change may still be made."
                     ) from error
                 if isinstance(error, OSError | EOFError | ValueError):

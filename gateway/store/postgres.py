@@ -31,6 +31,7 @@ _CONNECT: Final = 3.0        # seconds until a connection stands
 _LOOKUP: Final = 5.0         # seconds for a statement of a request
 _REPORT: Final = 60.0        # seconds for a statement of a report
 _MIGRATING: Final = 0x6777_6D69  # the advisory lock of those who migrate
+_ROLLUPS: Final = 0x6777_726F    # the advisory lock of those who add to the roll-ups
 _TRIES: Final = 4            # of a transaction that met another one's
 _COPY_FROM: Final = 50       # rows from which COPY is quicker than INSERT
 _SILENT: Final = 30.0        # seconds until a silent listening connection is tried
@@ -272,6 +273,10 @@ class _Statements:
     async def many(self, sql: str, rows: Sequence[Row]) -> None:
         if rows:
             await self._connection.executemany(sql, sorted(rows) if _sortable(rows) else rows)
+
+    async def guard(self, *, alone: bool = False) -> None:
+        kind = "" if alone else "_shared"
+        await self._connection.fetch(f"SELECT pg_advisory_xact_lock{kind}($1)", _ROLLUPS)
 
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         if len(rows) >= _COPY_FROM:

@@ -14,6 +14,8 @@ from gateway.money.ledger import LedgerRow
 from gateway.store import GroupBy, Page, Spent, UsageGroup
 from gateway.store.accountrecords import AccountRecords
 from gateway.store.database import Reader, Row
+from gateway.store.reports import UsageReports
+from gateway.store.rollups import days, first_hours
 from gateway.store.tables import LIMITS, TABLES
 
 _TENANTS, _USERS, _TEAMS, _SERVICES = (TABLES[name] for name in ("tenants", "users", "teams", "service_accounts"))
@@ -52,7 +54,7 @@ _SUMS: Final = ", ".join(
 )  # fmt: skip
 
 
-class Queries(AccountRecords):
+class Queries(AccountRecords, UsageReports):
     """The reading half of a store. `reports` is for what may take long, so that look-ups never wait behind it."""
 
     def __init__(self, lookups: Reader, reports: Reader) -> None:
@@ -175,6 +177,18 @@ class Queries(AccountRecords):
             day, f"{month}-01", f"{month}-31",
         )  # fmt: skip
         return sums | {(row[0], row[1]): Spent(row[2], row[3]) for row in rows}
+
+    async def rollups_since(self) -> Mapping[str, int]:
+        """See `LedgerStore.rollups_since`."""
+        return await first_hours(self._reports)
+
+    async def rollup_days(self) -> Sequence[int]:
+        """See `LedgerStore.rollup_days`."""
+        return await days(self._reports)
+
+    async def rollups_missing(self) -> bool:
+        """See `LedgerStore.rollups_missing`."""
+        return bool(await self._lookups.rows("SELECT 1 FROM meta WHERE name = 'rollups'"))
 
     async def ping(self) -> None:
         """See `Store.ping`."""

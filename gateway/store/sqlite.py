@@ -205,6 +205,9 @@ class _Statements:
             async with self._connection.executemany(_sqlite(sql), rows):
                 pass
 
+    async def guard(self, *, alone: bool = False) -> None:
+        del alone  # one transaction at a time
+
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         # One statement for many rows: for each statement Python's lock changes hands, which under load costs more
         # than the row. Few sizes, so that their compiled form is found again.

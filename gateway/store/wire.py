@@ -44,6 +44,8 @@ CALLS: Final[dict[str, tuple[Any, Any]]] = {
     "create_first": (tuple[Tenant, NewUser, NewKey], bool),
     "append": (tuple[str, int, tuple[LedgerRow, ...]], int),
     "forget": (tuple[str], None),
+    "rebuild_day": (tuple[int, dict[str, int]], int),
+    "rebuilt": (tuple[()], None),
     "commit": (tuple[tuple[Step, ...], bool], int),
     "begin_once": (tuple[str, str, int, int], Once | None),
     "finish_once": (tuple[str, Once], None),

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from gateway import Presented, Route, hookimpl
 from gateway.accounts.services import Accounts
-from gateway.admin import routing, selfservice
+from gateway.admin import routing, selfservice, usage
 from gateway.admin.access import Access
 from gateway.admin.browser import Doors
 from gateway.admin.endpoint import bind
@@ -68,7 +68,7 @@ class AdminApi:
         admin = self._admin = self._admin or self._made(gateway)
         once = Idempotency(gateway.store, gateway.secret)
         yield from bind(ENDPOINTS, admin, once)
-        yield from bind((*routing.ROUTES, *selfservice.ROUTES), gateway, once)
+        yield from bind((*routing.ROUTES, *selfservice.ROUTES, *usage.KEY_ROUTES), gateway, once)
         yield from reference_routes(lambda: gateway.snapshot.plugins.routes(gateway))
 
     @hookimpl
