@@ -237,3 +237,19 @@ def test_a_known_name_costs_a_look_up():
             made.resolve("smart", caller)
         best = min(best, (time.perf_counter() - began) / 200)
     assert best < 10e-6
+
+
+def test_what_has_no_price_is_refused_where_only_what_can_be_billed_is_served():
+    priced = PriceEntry(model="demo/*", input="0", output="0")
+    models = (entry("both", "vllm/meta-llama/x", "demo/small"), entry("none", "vllm/meta-llama/x"))
+    made = router(*models, prices=(priced,), unpriced="refuse")
+    assert leads(made, "both") == ["demo|small"]
+    with pytest.raises(Forbidden, match="no price") as refused:
+        made.resolve("none", ANYONE)
+    assert (refused.value.status, refused.value.code) == (403, "model_not_priced")
+    listed = {line.name for line in made.listed(ANYONE)}
+    assert "both" in listed
+    assert "none" not in listed
+    flagged = router(*models, prices=(priced,))
+    assert leads(flagged, "none") == ["vllm|meta-llama/x"]
+    assert "none" in {line.name for line in flagged.listed(ANYONE)}

@@ -93,7 +93,7 @@ def bill(price: Price, usage: Usage, at_ms: int = 0, seconds: float = 0.0) -> tu
 def read_lines(text: str) -> tuple[Line, ...]:
     """The lines of a bill as `bill` writes them; without what is no line."""
     parts = (part.replace("@", ":").split(":") for part in text.split())
-    return tuple(Line(part[0], int(part[1]), int(part[2])) for part in parts if len(part) == 3)  # noqa: PLR2004
+    return tuple(Line(part[0], int(part[1]), int(part[2])) for part in parts if len(part) == 3)
 
 
 def lines_cost(found: tuple[Line, ...]) -> int:

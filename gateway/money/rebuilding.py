@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from gateway.store import LedgerStore
+from gateway.store import UsageStore
 
 _log = structlog.get_logger("gateway.rollups")
 
 
-async def rebuild(store: LedgerStore) -> AsyncIterator[tuple[int, int, int]]:
+async def rebuild(store: UsageStore) -> AsyncIterator[tuple[int, int, int]]:
     """Build every day that the ledger has: after each its number (days since 1970), its rows, and the days to come."""
     since = dict(await store.rollups_since())
     days = await store.rollup_days()
@@ -18,7 +18,7 @@ async def rebuild(store: LedgerStore) -> AsyncIterator[tuple[int, int, int]]:
     await store.rebuilt()
 
 
-async def fill_missing(store: LedgerStore) -> None:
+async def fill_missing(store: UsageStore) -> None:
     """The roll-ups of a ledger that was written before there were any."""
     if not await store.rollups_missing():
         return

@@ -178,6 +178,10 @@ class LedgerStore(Protocol):
         """Spent on `day` (`2026-01-31`) and in `month` (`2026-01`), by `("key", id)` and `("tenant", id)`."""
 
 
+
+class UsageStore(Protocol):
+    """Reports, and the roll-ups that they read: the ledger added up per hour and day."""
+
     async def usage_row(self, request_id: str) -> LedgerRow | None:
         """One exchange with its attempts."""
 
@@ -255,7 +259,7 @@ class AccountStore(Protocol):
         """It changed nothing: forget it, so that it can be tried again."""
 
 
-class Store(Accounts, AccountStore, LedgerStore, Protocol):
+class Store(Accounts, AccountStore, LedgerStore, UsageStore, Protocol):
     """The whole interface. Every method raises `StoreUnavailable` while the database cannot be used."""
 
     async def ping(self) -> None:

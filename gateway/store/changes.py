@@ -138,11 +138,11 @@ class Changes:
         await self._writer.write(lambda tx: tx.rows("DELETE FROM journal_positions WHERE journal = $1", journal))
 
     async def rebuild_day(self, day: int, since: dict[str, int]) -> int:
-        """See `LedgerStore.rebuild_day`."""
+        """See `UsageStore.rebuild_day`."""
         return await self._writer.write(lambda tx: rollups.rebuild_day(tx, day, since))
 
     async def rebuilt(self) -> None:
-        """See `LedgerStore.rebuilt`."""
+        """See `UsageStore.rebuilt`."""
         await self._writer.write(lambda tx: tx.rows("DELETE FROM meta WHERE name = 'rollups'"))
 
     async def commit(self, steps: Sequence[work.Step], bump: bool = False) -> int:

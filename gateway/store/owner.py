@@ -171,11 +171,11 @@ class RemoteStore(Queries):
         await self._call("forget", journal)
 
     async def rebuild_day(self, day: int, since: dict[str, int]) -> int:
-        """See `LedgerStore.rebuild_day`."""
+        """See `UsageStore.rebuild_day`."""
         return await self._call("rebuild_day", day, since, deadline=_LONG)  # type: ignore[no-any-return]
 
     async def rebuilt(self) -> None:
-        """See `LedgerStore.rebuilt`."""
+        """See `UsageStore.rebuilt`."""
         await self._call("rebuilt")
 
     async def commit(self, steps: Sequence[Step], bump: bool = False) -> int:

@@ -179,15 +179,15 @@ class Queries(AccountRecords, UsageReports):
         return sums | {(row[0], row[1]): Spent(row[2], row[3]) for row in rows}
 
     async def rollups_since(self) -> Mapping[str, int]:
-        """See `LedgerStore.rollups_since`."""
+        """See `UsageStore.rollups_since`."""
         return await first_hours(self._reports)
 
     async def rollup_days(self) -> Sequence[int]:
-        """See `LedgerStore.rollup_days`."""
+        """See `UsageStore.rollup_days`."""
         return await days(self._reports)
 
     async def rollups_missing(self) -> bool:
-        """See `LedgerStore.rollups_missing`."""
+        """See `UsageStore.rollups_missing`."""
         return bool(await self._lookups.rows("SELECT 1 FROM meta WHERE name = 'rollups'"))
 
     async def ping(self) -> None:

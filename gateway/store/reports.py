@@ -99,7 +99,7 @@ class UsageReports:
         moment = f"{'ts_ms' if source == 'exchanges' else 'h.span'} / {step}" if step else "0"
         grouping = "GROUP BY 1, 2"
         if source == "exchanges":
-            group = "''" if by is None else MODEL if by == "model" else by
+            group: str = "''" if by is None else MODEL if by == "model" else by
             where = "ts_ms >= $1 AND ts_ms < $2" + _conditions(which, args, "")
             rows = await self._reports.rows(
                 f"SELECT {group}, {moment}, {_LEDGER} FROM exchanges WHERE {where} {grouping}", *args

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Final
 
 from gateway.money.ledger import LedgerRow
-from gateway.store.database import Reader, Row, Transaction
+from gateway.store.database import Reader, Transaction
 
 HOUR_MS: Final = 3_600_000
 HOURS: Final = 24
@@ -57,7 +57,7 @@ async def add(tx: Transaction, rows: Sequence[LedgerRow]) -> None:
 async def first_hours(database: Reader) -> dict[str, int]:
     """From which hour on each tenant's roll-ups can be built from the ledger: what is older may have lost rows."""
     oldest = await database.rows("SELECT tenant, MIN(ts_ms) FROM exchanges GROUP BY tenant")
-    known = dict(
+    known: dict[str, int] = dict(
         await database.rows(
             "SELECT d.tenant, MIN(h.span) FROM usage_dims d JOIN usage_hours h ON h.dim = d.id GROUP BY d.tenant"
         )

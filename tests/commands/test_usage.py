@@ -143,3 +143,44 @@ def test_the_memory_of_an_export_does_not_grow_with_its_size(run, fill, tmp_path
     assert (tmp_path / "out.jsonl").read_bytes().count(b"\n") == 6000
     assert size > 3_000_000
     assert peak < size
+
+
+def charged(number, **fields):
+    attempts = (
+        AttemptRow("up", "big", "upstream_timeout", 0, "timeout", 9_000_000),
+        AttemptRow("demo", "small-1", "ok", 200, None, 120_000, 1200, 300, 1000, cost=7_750_000, tier="flex",
+                   lines="input:200@2500000 cached:1000@1250000 output:300@20000000"),
+    )  # fmt: skip
+    return row(number, input=1200, output=300, cached=1000, cost=7_750_000, attempts=attempts, **fields)
+
+
+def test_a_request_is_explained_line_by_line(run, fill):
+    fill([charged(1)])
+    told = run("explain", "r000001")
+    assert "300 output tokens x $20 per 1M tokens = $0.006" in told
+    assert "1,000 input tokens read from the cache x $1.25 per 1M tokens = $0.00125" in told
+    assert "cost      $0.00775" in told
+    assert "upstream_timeout" in told
+    assert "flex" in told
+    shown = msgspec.json.decode(run("explain", "r000001", "--json"))
+    assert (shown["lines_add_up"], shown["cost"]) == (True, "0.00775")
+    assert sum(Decimal(line["amount"]) for line in shown["attempts"][1]["lines"]) == Decimal("0.00775")
+    assert shown["attempts"][0]["lines"] == []
+
+
+def test_an_explanation_says_what_is_not_exact(run, fill):
+    fill([
+        row(1, outcome="killed", estimated=True), row(2, unpriced=True, attempts=(AttemptRow("p", "m", "ok"),)),
+        row(3, cost=5, attempts=(AttemptRow("p", "m", "ok", cost=5),), model="m\x1b[31m"),
+    ])  # fmt: skip
+    assert "killed" in run("explain", "r000001")
+    assert "counted the tokens" in run("explain", "r000001")
+    assert "no price" in run("explain", "r000002")
+    assert "before bills were kept" in run("explain", "r000003")
+    assert "\x1b" not in run("explain", "r000003")
+    assert "no request 'r9'" in run("explain", "r9", fails=True)
+
+
+def test_roll_ups_can_be_built_anew_from_the_command_line(run, fill):
+    fill([row(n) for n in range(3)])
+    assert "3 rows added up." in run("rebuild")

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.events import Usage
+from gateway.events import Special, Usage
 from gateway.exchange import Price
 from gateway.money import dollars
-from gateway.money.cost import MAX_NANO, cost_nano
+from gateway.money.cost import MAX_NANO, bill, cost_nano, lines, lines_cost, read_lines
 from gateway.money.prices import PriceBook
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "recordings"
@@ -112,3 +112,43 @@ def test_dollars_are_exact_decimal_strings(nano):
 )
 def test_dollars_have_no_needless_zeros(nano, text):
     assert dollars(nano) == text
+
+
+UNITS = st.dictionaries(
+    st.sampled_from([
+        "audio_input", "audio_cached", "audio_output", "image_input", "image_cached", "image_output", "cache_write_1h",
+        "reasoning", "request", "searches", "second",
+    ]),
+    RATES,
+)  # fmt: skip
+FEW = st.integers(-5, 10**6)
+SPECIAL = st.builds(
+    Special, cache_write_1h=FEW, audio_input=FEW, audio_cached=FEW, audio_output=FEW, image_input=FEW, image_output=FEW,
+    image_cached=FEW, searches=FEW,
+)  # fmt: skip
+
+
+def tuple_of(line):
+    return line.unit, line.quantity, line.rate
+
+
+@given(
+    st.builds(Price, RATES, RATES, RATES, RATES, st.just("v"), units=UNITS),
+    st.builds(Usage, FEW, FEW, FEW, FEW, FEW, special=st.none() | SPECIAL), st.floats(0, 1000),
+)  # fmt: skip
+def test_the_bill_of_any_usage_adds_up_to_its_cost_and_is_read_back_whole(price, usage, seconds):
+    cost, text = bill(price, usage, 1, seconds)
+    assert cost == cost_nano(price, usage, 1, seconds) == lines_cost(read_lines(text))
+    assert {*map(tuple_of, read_lines(text))} == {*map(tuple_of, lines(price, usage, 1, seconds))}
+
+
+def test_a_bill_has_the_rates_that_held():
+    long = Price(4_000_000, 8_000_000, 0, 0, "v")
+    price = Price(2_000_000, 4_000_000, 0, 0, "v", tiers=((100, long),))
+    assert bill(price, Usage(input=100, output=1)) == (204_000, "input:100@2000000 output:1@4000000")
+    assert bill(price, Usage(input=101, output=1)) == (412_000, "input:101@4000000 output:1@8000000")
+    assert bill(price, Usage()) == (0, "")
+
+
+def test_a_text_that_is_no_bill_has_no_lines():
+    assert read_lines("") == read_lines("x y:1 z@2") == ()

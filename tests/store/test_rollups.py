@@ -1,6 +1,9 @@
 """Roll-ups equal the ledger: as rows come, after they were built anew, and for any piece of time."""
 
+import asyncio
+import itertools
 import random
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -104,14 +107,12 @@ async def test_filters_are_those_of_the_ledger(store, filled, which):
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York"])
 async def test_days_of_every_zone_are_exact(store, filled, zone):
-    from datetime import datetime, timedelta
-
     first = datetime.fromtimestamp(T0 / 1000, ZoneInfo(zone)).replace(hour=0, minute=0, second=0, microsecond=0)
     days = [int((first.replace(tzinfo=None) + timedelta(days=n)).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1000)
             for n in range(7)]  # fmt: skip
     for by in (None, "model"):
         found = await store.usage_sums(Which(), days[0], days[-1], by, days[:-1])
-        for start, end in zip(days, days[1:], strict=False):
+        for start, end in itertools.pairwise(days):
             here = {each.group: each.cost for each in found if each.start_ms == start}
             assert here == added(filled, "cost", by, start, end)
 
@@ -178,8 +179,6 @@ async def test_ten_thousand_different_things_in_one_hour_all_reach_the_roll_up(s
 
 
 async def test_rows_that_come_while_days_are_built_anew_are_counted_once(store, filled):
-    import asyncio
-
     late = rows(120, seed=2)
 
     async def come():
