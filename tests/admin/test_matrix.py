@@ -6,6 +6,7 @@ import pytest
 
 from gateway.accounts.records import Content
 from gateway.accounts.roles import GRANTS, MATRIX, RANK, ROLES, reach
+from gateway.money.ledger import LedgerRow
 from gateway.store.work import put
 
 PUBLIC = {
@@ -93,8 +94,9 @@ async def objects(it):
     await it.store.commit([put(kept, sealed=None)])
     for name in ("admin", "foreign"):
         await it.call("owner", "PATCH", f"/users/{name}", {"content_access": True}, status=200)
+    await it.store.append("matrix", 1, [LedgerRow("r-of-default", 1, "default", "k1")])
     return {
-        "tenants": "default", "users": "member", "teams": team, "organization": team, "service-accounts": account,
+        "usage": "r-of-default", "tenants": "default", "users": "member", "teams": team, "organization": team, "service-accounts": account,
         "api-keys": key, "invitations": invitation, "credentials": credential, "guardrails": policy,
         "contents": kept.id, "auth": it.sessions["admin"],
     }, {"user": "member", "token": token}  # fmt: skip
