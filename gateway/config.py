@@ -177,6 +177,11 @@ class OtherRates(_Strict, frozen=True, kw_only=True):
     reasoning: Annotated[Dollars | None, Meta(description="Reasoning tokens, where they do not cost as output.")] = None
     per_request: Annotated[Dollars | None, Meta(description="Dollars for each request.")] = None
     per_search: Annotated[Dollars | None, Meta(description="Dollars for each web search of the provider.")] = None
+    per_minute: Annotated[Dollars | None, Meta(description="Dollars for a minute of sound that is heard.")] = None
+    per_million_characters: Annotated[
+        Dollars | None, Meta(description="Dollars for a million characters that are spoken.")
+    ] = None
+    per_image: Annotated[Dollars | None, Meta(description="Dollars for each image that is made.")] = None
 
 
 class LongPrompt(OtherRates, frozen=True, kw_only=True):

@@ -68,7 +68,8 @@ class Special(msgspec.Struct, frozen=True, kw_only=True):
 
     `cache_write_1h` is part of `cache_write`; `audio_input` and `image_input` of `input` (with their cached ones);
     `audio_cached` and `image_cached` of `cached` and of those; `audio_output` and `image_output` of `output`.
-    `searches` counts web searches, which are no tokens.
+    No tokens are: `searches` of the web, `audio_ms` (milliseconds of sound), `characters` of text that was spoken, and
+    `images` that were made.
     """
 
     cache_write_1h: int = 0
@@ -79,6 +80,9 @@ class Special(msgspec.Struct, frozen=True, kw_only=True):
     image_cached: int = 0
     image_output: int = 0
     searches: int = 0
+    audio_ms: int = 0
+    characters: int = 0
+    images: int = 0
 
 
 class Opaque(msgspec.Struct, frozen=True, tag=True):

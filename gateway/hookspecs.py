@@ -35,7 +35,8 @@ class HttpRequest(msgspec.Struct, frozen=True):
     """A request to an upstream, as data: `url` is absolute, `headers` hold the credential.
 
     `headers` should be the same for many requests: their bytes are kept. What differs from request to request, such
-    as an id, goes into `varying`.
+    as an id, goes into `varying`. With `parts` the body is what these yield, sent as it comes, once; of `size` bytes
+    where that is known before.
     """
 
     method: str
@@ -43,6 +44,8 @@ class HttpRequest(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
     varying: tuple[tuple[str, str], ...] = ()
+    parts: AsyncIterator[bytes] | None = None
+    size: int | None = None
 
 
 class Reply(msgspec.Struct, frozen=True):

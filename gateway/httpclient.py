@@ -7,6 +7,7 @@ is not plain HTTP/1.x ends in `UpstreamCut`, and a byte that nobody asked for cl
 
 import asyncio
 import select
+from collections.abc import AsyncIterator
 from math import inf
 from typing import Any, NoReturn, Protocol, cast
 
@@ -76,9 +77,10 @@ class Connection(asyncio.Protocol):
         self._quiet_at = inf
 
     async def send(
-        self, name: str, timeouts: Timeouts, total_at: float, head: bytes, body: bytes, *, bodiless: bool
+        self, name: str, timeouts: Timeouts, total_at: float, head: bytes, body: bytes, *, bodiless: bool,
+        parts: AsyncIterator[bytes] | None = None, chunked: bool = False,
     ) -> UpstreamReply:
-        """Send one request and wait for the head of its reply, or for its `failure`.
+        """Send one request, whose body may come in `parts`, and wait for the head of its reply, or for its `failure`.
 
         Cancelled, it closes the connection.
         """
@@ -87,6 +89,8 @@ class Connection(asyncio.Protocol):
         try:
             if self._gone or self._transport.is_closing():
                 self._closed(clean=True)
+            elif parts is not None:
+                await self._relay(reply, head, parts, chunked)
             elif len(body) <= SLICE:
                 self._transport.write(head + body)
             else:
@@ -165,6 +169,20 @@ class Connection(asyncio.Protocol):
             if reply.status:                 # a reply that began early and waits for the rest
                 self._transport.write(body[start + SLICE :])
                 break
+        self._unsent = False
+
+    async def _relay(self, reply: UpstreamReply, head: bytes, parts: AsyncIterator[bytes], chunked: bool) -> None:
+        """Send a body as it comes, no faster than the upstream takes it, and no further than it wants it."""
+        self._unsent = True
+        self._transport.write(head)
+        async for part in parts:
+            if reply.status or reply.failure is not None or self._transport.is_closing():
+                return
+            self._transport.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+            while self._write_paused and reply.status == 0 and reply.failure is None:
+                self._silent_at = self._loop.time() + self._timeouts.idle
+                await self._wait(reply)
+        self._transport.write(b"0\r\n\r\n" if chunked else b"")
         self._unsent = False
 
     def _wait(self, reply: UpstreamReply) -> "asyncio.Future[None]":

@@ -105,10 +105,10 @@ class Connection(Turns):
         if self.transport is None:
             raise ConnectionResetError("the client is gone")
 
-    def expect_body(self, payload: StreamReader | None) -> None:
-        """Start the deadline of a body that is waited for, or stop it."""
+    def expect_body(self, payload: StreamReader | None, waited: float = 0.0) -> None:
+        """Start the deadline of a body that is waited for (since `waited` seconds in all), or stop it."""
         self._awaited_body = payload
-        self._body_since = self._loop.time()
+        self._body_since = self._loop.time() - waited
 
     @property
     def drain_body_for(self) -> float:

@@ -3,7 +3,8 @@
 The connection under it is in `httpguard.py`, the server in `httpserver.py`.
 """
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
@@ -32,6 +33,7 @@ _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" fo
 _BODILESS = frozenset({204, 304})
 _LINE = ": ".join
 _MAX_QUERY_FIELDS = 100
+_STRETCH = 256 * 1024
 
 
 class RequestTimeout(InvalidRequest):
@@ -167,13 +169,7 @@ class Incoming:
 
     async def body(self, limit: int) -> bytes:
         """The whole body, at most `limit` bytes, read before `body_timeout`."""
-        coding = self.headers.get("content-encoding", "")
-        if coding and coding.strip().lower() != "identity":
-            raise UnsupportedMedia("Send the body uncompressed: Content-Encoding is not supported.")
-        declared = self.headers.get("content-length")
-        if declared is not None and int(declared) > limit:
-            self._forgo_body()
-            raise _too_large(limit)
+        self._check_body(limit)
         payload = self._payload
         if payload.is_eof() and payload.exception() is None:
             data = payload.read_nowait(-1) if payload.total_bytes else b""
@@ -181,6 +177,32 @@ class Incoming:
                 raise _too_large(limit)
             return data
         return await self._read(limit)
+
+    async def pieces(self, limit: int) -> AsyncIterator[bytes]:
+        """The body as it comes, at most `limit` bytes; `body_timeout` is the most to wait for each next 256 KiB."""
+        self._check_body(limit)
+        payload, connection = self._payload, self._connection
+        if not payload.total_bytes and self._expects_continue():
+            connection.put(b"HTTP/1.1 100 Continue\r\n\r\n")
+        size, waited, loop = 0, 0.0, asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            connection.expect_body(payload, waited)
+            try:
+                part = await payload.readany()
+            except (GatewayError, ConnectionError):
+                raise
+            except Exception:  # what aiohttp makes of a broken chunk; its text quotes the client's bytes
+                raise InvalidRequest("The body's chunks are malformed.") from None
+            finally:
+                connection.expect_body(None)
+            if not part:
+                return
+            waited = 0.0 if (size + len(part)) // _STRETCH > size // _STRETCH else waited + loop.time() - began
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+            yield part
 
     def check_json(self) -> None:
         """Refuse (415) a body that does not say that it is JSON.
@@ -274,6 +296,15 @@ class Incoming:
             raise InvalidRequest("The body's chunks are malformed.") from None
         finally:
             connection.expect_body(None)
+
+    def _check_body(self, limit: int) -> None:
+        coding = self.headers.get("content-encoding", "")
+        if coding and coding.strip().lower() != "identity":
+            raise UnsupportedMedia("Send the body uncompressed: Content-Encoding is not supported.")
+        declared = self.headers.get("content-length")
+        if declared is not None and int(declared) > limit:
+            self._forgo_body()
+            raise _too_large(limit)
 
     def _forgo_body(self) -> None:
         # A client that waits for "100 Continue" will not send the body: nothing to wait for, nothing to keep open.

@@ -81,6 +81,8 @@ class Upstream:
         body = request.body
         varying = _fields(peer, request.varying) if request.varying else b""
         length = b"content-length: %d\r\n\r\n" % len(body) if body else plan.end
+        if request.parts is not None:
+            return await self._send_parts(peer, request, plan, plan.head + varying)
         head = plan.head + varying + length
         timeouts = peer.timeouts
         now = pool.loop.time()
@@ -100,6 +102,22 @@ class Upstream:
             retried, connection = True, None
             pool = self._pool(peer, plan)
             now = pool.loop.time()
+
+    async def _send_parts(self, peer: Peer, request: HttpRequest, plan: "_Plan", head: bytes) -> UpstreamReply:
+        """Send a body that cannot be sent twice: over a new connection, which no idle time can have closed."""
+        assert request.parts is not None
+        pool, timeouts = self._pool(peer, plan), peer.timeouts
+        now = pool.loop.time()
+        total_at = inf if timeouts.total is None else now + timeouts.total
+        connection = await self._acquire(pool, peer, plan.place, min(now + timeouts.connect, total_at))
+        length = b"transfer-encoding: chunked" if request.size is None else b"content-length: %d" % request.size
+        reply = await connection.send(
+            peer.name, timeouts, total_at, head + length + b"\r\n\r\n", b"", bodiless=False, parts=request.parts,
+            chunked=request.size is None,
+        )
+        if reply.failure is not None and not reply.status:
+            raise reply.failure
+        return reply
 
     def stats(self) -> Mapping[str, Connections]:
         """Connections by provider name; a provider without any is not there."""

@@ -10,7 +10,9 @@ from typing import Literal
 
 import msgspec
 
+from gateway.events import Usage
 from gateway.exchange import Level, Price
+from gateway.money.cost import COUNTED
 from gateway.shared_state import Ask
 
 NO_LIMIT = 1 << 60  # nano-dollars: counted all the same, for a limit that is set later in the month
@@ -79,6 +81,13 @@ def upper_cost(price: Price, input_tokens: int, output_tokens: int) -> int:
     """The most that so many tokens can cost: each at the dearest of its rates. `price` comes from `cost.dearest`."""
     pico = _fixed(price) + input_tokens * _dearest_input(price) + output_tokens * _dearest_output(price)
     return (pico + 500) // 1000
+
+
+def upper_cost_of(price: Price, most: Usage) -> int:
+    """The same for a usage that is known to be the most: with its sound, characters and images."""
+    parts = most.special
+    counted = 0 if parts is None else sum(getattr(parts, name) * price.units.get(name, 0) for name in COUNTED)
+    return upper_cost(price, most.input, most.output) + (counted + 500) // 1000
 
 
 def affordable_output(price: Price, input_tokens: int, choices: int, available: int) -> int:

@@ -10,6 +10,7 @@ from gateway.exchange import Price
 
 MAX_NANO = (1 << 63) - 1  # what a database column holds
 
+COUNTED = ("searches", "audio_ms", "characters", "images")  # units of `Special` that are no tokens
 _ALWAYS = frozenset(("reasoning", "request", "second"))  # units that any request has
 # Part -> the whole that it is taken out of, before the rest is billed at the whole's own rate.
 _PARTS = (
@@ -148,8 +149,7 @@ def _special(price: Price, usage: Usage, seconds: float) -> list[tuple[str, int,
             if (count := min(count, left[whole])) > 0:
                 left[whole] -= count
                 found.append((name, count, rates[name]))
-        if "searches" in rates:
-            found.append(("searches", max(0, parts.searches), rates["searches"]))
+        found += [(name, max(0, getattr(parts, name)), rates[name]) for name in COUNTED if name in rates]
     if "reasoning" in rates:
         count = min(max(0, usage.reasoning), left["output"])
         left["output"] -= count

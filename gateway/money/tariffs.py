@@ -22,7 +22,10 @@ _UNITS = (
     "cache_write_1h", "audio_input", "audio_cached", "audio_output", "image_input", "image_cached", "image_output",
     "reasoning",
 )
-_EACH = (("per_request", "request", 1), ("per_search", "searches", 1))  # option, unit, parts of it that are billed
+_EACH = (  # option, unit, parts of it that are billed
+    ("per_request", "request", 1), ("per_search", "searches", 1), ("per_image", "images", 1),
+    ("per_minute", "audio_ms", 60_000), ("per_million_characters", "characters", 1_000_000),
+)
 
 
 class Spec(msgspec.Struct, frozen=True):
