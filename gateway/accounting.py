@@ -113,10 +113,16 @@ def _usage(exchange: Exchange, ratio: float) -> Usage:
     if reported is not None and (tap is None or tap.complete):
         return reported
     status = exchange.internal.get("upstream_status", 0)
+    expected: Usage | None = exchange.internal.get("expected")  # what is no text: sound and images
     if status == 0 and exchange.outcome in ("client_closed", "shutdown"):
-        return Usage(input=input_tokens(exchange), estimated=True)  # the target had the request, and may have read it
+        if exchange.upload is not None and not exchange.upload.complete:
+            return Usage()  # the target never had the whole of it
+        # It had the request, and may have read it.
+        return expected or Usage(input=input_tokens(exchange), estimated=True)
     if not 200 <= status < 300:
         return Usage()  # refused, or never answered: nothing was generated
+    if expected is not None and reported is None:
+        return expected
     said = output_tokens(exchange.internal.get("said", 0), 0, ratio)
     if tap is not None:
         said = output_tokens(tap.text_bytes, tap.records, ratio)

@@ -11,12 +11,14 @@ from gateway.admin.errors import error_reply
 from gateway.dialects.anthropic import Messages
 from gateway.dialects.gemini import GeminiDialect
 from gateway.dialects.openai_chat import Chat
+from gateway.dialects.openai_media import MediaDialect
 from gateway.dialects.served import ANTHROPIC, CALLED, GOOGLE, GOOGLE_MODELS, PREFIXES, SERVED, Called
 from gateway.dispatch import Plugins
 from gateway.errors import GatewayError, Unauthenticated, UnknownRoute
 from gateway.exchange import Caller
 from gateway.hookspecs import Dialect
 from gateway.jsonbody import read_object
+from gateway.media import MediaPipeline
 from gateway.models import anthropic_list, anthropic_model, google_list, google_model, model_list, one_model
 from gateway.pipeline import Pipeline
 from gateway.pluginroutes import PluginRoutes
@@ -42,6 +44,7 @@ class App:
         self._gateway = gateway
         self._pipeline = pipeline
         self._accounting = accounting
+        self._media = MediaPipeline(gateway, accounting)
         self.ready: Callable[[], bool] = lambda: False
         self._openai = Chat()
         self._messages = Messages()
@@ -83,8 +86,9 @@ class App:
     def _add_data_plane(self) -> None:
         for served in SERVED:
             dialect: Dialect = served.dialect()
+            pipeline = self._media if isinstance(dialect, MediaDialect) else self._pipeline
             for path in served.paths:
-                self._routes.add("POST", path, "key", self._exchange(served.endpoint, dialect))
+                self._routes.add("POST", path, "key", _exchange(pipeline, served.endpoint, dialect))
         for called in CALLED:
             for path in called.paths:
                 self._routes.add("POST", path + "/{call...}", "key", self._called(called))
@@ -103,12 +107,6 @@ class App:
         self._routes.add("GET", "/health/live", "public", self._live)
         self._routes.add("GET", "/health/ready", "public", self._ready)
         self._routes.add("GET", "/metrics", "public", self._metrics)
-
-    def _exchange(self, endpoint: str, dialect: Dialect) -> Call:
-        async def call(incoming: "Incoming", params: Mapping[str, str]) -> "Answer":
-            return await self._pipeline.serve(endpoint, dialect, incoming, params)
-
-        return call
 
     def _called(self, called: Called) -> Call:
         """A route whose last segment is `{model}:{action}`."""
@@ -174,6 +172,13 @@ class App:
         self._accounting.show()
         body, content_type = self._gateway.metrics.render()
         return incoming.reply(200, {"content-type": content_type}, body)
+
+
+def _exchange(pipeline: Pipeline, endpoint: str, dialect: Dialect) -> Call:
+    async def call(incoming: "Incoming", params: Mapping[str, str]) -> "Answer":
+        return await pipeline.serve(endpoint, dialect, incoming, params)
+
+    return call
 
 
 def _is_google(incoming: "Incoming") -> bool:

@@ -28,6 +28,9 @@ class Server(_Strict, frozen=True):
     workers: Annotated[int, Meta(ge=1, le=256)] | Literal["auto"] = 1
     uvloop: Annotated[bool, Meta(description="Use uvloop where it is installed.")] = True
     max_body_bytes: Annotated[int, Meta(ge=1024, description="Larger request bodies get 413.")] = 20 * 1024 * 1024
+    max_upload_bytes: Annotated[
+        int, Meta(ge=1024, description="The same for files and forms, which are passed on as they come.")
+    ] = 1 << 30
     max_connections: Annotated[int, Meta(ge=1, description="Open client connections of one worker.")] = 4096
     header_timeout: Annotated[
         Seconds, Meta(description="From a request's first byte to the end of its headers.")

@@ -17,6 +17,7 @@ from gateway.secrets import Secret
 if TYPE_CHECKING:
     from gateway.bridge import Bridge
     from gateway.hookspecs import Dialect, Provider
+    from gateway.upload import Upload
 
 Outcome = Literal[
     "ok", "refused", "upstream_error", "upstream_timeout", "upstream_cut", "client_closed", "shutdown",
@@ -142,8 +143,8 @@ class Exchange:
     __slots__ = (
         "attempts", "bridge", "caller", "cap", "cost", "credential", "dialect", "edits", "endpoint", "error",
         "finished", "first_byte", "headers", "http_status", "id", "internal", "local", "model", "outcome", "overhead",
-        "reply_headers", "request", "started", "started_ms", "streamed", "target", "usage", "warnings", "wire",
-        "wire_endpoint",
+        "reply_headers", "request", "started", "started_ms", "streamed", "target", "upload", "usage", "warnings",
+        "wire", "wire_endpoint",
     )
 
     def __init__(
@@ -163,6 +164,7 @@ class Exchange:
         self.wire = ""                              # the dialect that the running attempt's target is spoken to in
         self.wire_endpoint = endpoint               # the endpoint there
         self.bridge: Bridge | None = None           # translates the running attempt; `None`: the same dialect
+        self.upload: Upload | None = None           # the request's body where it is a form, on its way to the target
         self.edits: list[Edit] = []                 # of the running attempt
         self.credential: Secret | None = None       # of the running attempt, instead of the provider's own
         self.cap: int | None = None                 # an output cap that a limiter sets for the running attempt

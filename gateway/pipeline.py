@@ -40,10 +40,15 @@ if TYPE_CHECKING:
     from gateway.httprequest import Answer, Incoming
 
 MAX_ERROR_BODY = 64 * 1024
+_BYTES = "application/octet-stream"
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _KEPT_ON_ERROR = ("retry-after", "retry-after-ms", "x-should-retry")
 _OF_ATTEMPT = ("x-gateway-provider", "x-gateway-model", "x-gateway-attempts")
-_SCOPES: Mapping[str, str] = MappingProxyType({"embeddings": "embeddings", "completions": "completions"})
+# The first part of an endpoint's name -> the scope that a key needs for it; for all others it is `chat`.
+_SCOPES: Mapping[str, str] = MappingProxyType({
+    "embeddings": "embeddings", "completions": "completions", "images": "images", "audio": "audio", "files": "files",
+    "uploads": "files", "vector_stores": "files", "batches": "batches", "fine_tuning": "fine_tuning",
+})
 _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 _log = structlog.get_logger("gateway.pipeline")
 
@@ -99,11 +104,15 @@ class Pipeline:
             raise Unauthenticated("Send an API key: `Authorization: Bearer sk-gw-…`, or the header x-api-key.")
         return caller
 
-    async def _receive(self, exchange: Exchange, incoming: "Incoming", params: Mapping[str, str]) -> None:
+    def _check_open(self, exchange: Exchange) -> None:
+        """Refuse what comes too late, and what the key was not made for."""
         if self._gateway.draining:
             raise Unavailable("The gateway is shutting down.", code="shutting_down", retry_after=1)
         if exchange.caller is not None and exchange.caller.scopes is not None:
-            exchange.caller.need(_SCOPES.get(exchange.endpoint, "chat"))
+            exchange.caller.need(_SCOPES.get(exchange.endpoint.partition(".")[0], "chat"))
+
+    async def _receive(self, exchange: Exchange, incoming: "Incoming", params: Mapping[str, str]) -> None:
+        self._check_open(exchange)
         incoming.check_json()
         raw = await incoming.body(self._gateway.snapshot.config.server.max_body_bytes)
         exchange.request = exchange.dialect.decode(raw, read_object(raw), params)
@@ -158,6 +167,8 @@ class Pipeline:
             first = b""
             _describe(exchange, target)
             if streamed:
+                if not exchange.dialect.framing.content_type:
+                    exchange.reply_headers["content-type"] = header_safe(upstream.headers.get("content-type", _BYTES))
                 first = await _first_bytes(exchange, upstream, line)
             elif exchange.streamed:
                 raise UpstreamCut("The upstream answered with a whole reply after the stream had begun.")

@@ -154,6 +154,8 @@ class StreamRelay:
         finally:
             upstream.close()
         await self._accounting.close(exchange)
+        if exchange.error is not None and not self._framing.tells:
+            return self._incoming.aborted()
         if stopped is not None:
             last = self._stopped(stopped) or last
         return await self._incoming.finish(last)

@@ -26,6 +26,7 @@ class Upload:
         self.fields: dict[str, list[str]] = {}
         self.files = 0
         self.whole = False               # all of it is held
+        self.complete = False            # all of it was sent
         self.sent = False                # what was not held is on its way, or has gone: it cannot be sent again
         self._pieces = pieces
         self._length = length
@@ -70,14 +71,16 @@ class Upload:
             skipping, data = _changed(piece, changes, skipping)
             if data:
                 yield data
+        self.complete = self.whole
         if self.whole:
             return
         self.sent = True
         async for data in self._pieces:
-            self._take(data)
-            yield data
+            if ready := b"".join([piece.raw for piece in self._take(data)]):
+                yield ready
         self._reader.end()
         self._end_text()
+        self.complete = True
 
     def _added(self, name: str, value: str) -> bytes:
         return field_bytes(self.boundary, name, value, first=True) + b"\r\n"

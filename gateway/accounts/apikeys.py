@@ -20,7 +20,10 @@ _GONE: Final = "There is no API key with this id."
 MAX_GRACE_MS: Final = 30 * 24 * 3600_000
 _FAR: Final = 253_402_300_799_000  # the end of the year 9999
 # What a key may be cut to: groups of routes of the data plane.
-SCOPES: Final = ("chat", "completions", "embeddings", "models", "explain", "usage")
+SCOPES: Final = (
+    "chat", "completions", "embeddings", "images", "audio", "files", "batches", "fine_tuning", "models", "explain",
+    "usage",
+)  # fmt: skip
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from gateway import sse
+from gateway.dialects import openai_chunks
 from gateway.dialects.openai_media_usage import Makes, media_usage
 from gateway.errors import GatewayError
 from gateway.events import End, Event, Finish, Opaque, Record, Text, Usage
@@ -117,6 +118,8 @@ class EventTap:
         kept = Record(record)
         if type(event) is not dict:
             return [Opaque(kept)]
+        if "choices" in event:  # as vLLM streams transcripts
+            return openai_chunks.events_of(record)
         delta, whole = event.get("delta"), event.get("text")
         if event.get("type") == "transcript.text.delta" and type(delta) is str and delta:
             return [Text(delta, record=kept)]
@@ -134,6 +137,8 @@ class EventTap:
         tree = read_lenient(sse.data(record.raw) or b"null")
         if type(tree) is not dict:
             return b""
+        if "choices" in tree:
+            return openai_chunks.record_of(event)
         tree["delta" if "delta" in tree else "text"] = event.text
         tree.pop("logprobs", None)
         return sse.write(msgspec.json.encode(tree))

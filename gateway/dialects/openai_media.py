@@ -54,10 +54,10 @@ class MediaDialect(OpenAIDialect):
         for name in self.judged:
             if type(body.get(name, "")) is not str:
                 raise InvalidRequest(f"`{name}` must be a string.", param=name)
-        read = {**body, "model": body.get("model") or self.default_model}
+        read = {name: body[name] for name in ("model", "stream", "n") if name in body}
         if self.form:
             read |= {"stream": body.get("stream", "").lower() in ("true", "1")} | _count(body)
-        request = common(raw, read)
+        request = common(raw, {**read, "model": read.get("model") or self.default_model})
         return msgspec.structs.replace(request, body=body, include_usage=True)
 
     def variant(self, request: Request) -> "MediaDialect":  # noqa: ARG002
@@ -161,10 +161,11 @@ class Transcriptions(MediaDialect):
         """Tokens or seconds, where the reply tells them; else the length that its form shows."""
         tree = read_lenient(body)
         if type(tree) is not dict:
-            length = subtitles_ms(body)
-            return Usage(special=Special(audio_ms=length), estimated=True) if length else None
+            shown = subtitles_ms(body)
+            return Usage(special=Special(audio_ms=shown), estimated=True) if shown else None
         length = duration_ms(tree.get("duration"))
-        return media_usage(tree.get("usage"), self.makes) or (Usage(special=Special(audio_ms=length)) if length else None)
+        said = Usage(special=Special(audio_ms=length)) if length else None
+        return media_usage(tree.get("usage"), self.makes) or said
 
     def map_reply_texts(self, body: bytes, change: Change) -> bytes:
         """The text, also in segments; words of a text that was changed are left out."""
@@ -196,7 +197,7 @@ class Images(MediaDialect):
 
     name = "openai.images"
     makes = "image"
-    needs = ("prompt", "model")
+    needs: tuple[str, ...] = ("prompt", "model")
     ends = frozenset({"image_generation.completed"})
 
     def reported(self, body: bytes) -> Usage | None:
@@ -206,7 +207,9 @@ class Images(MediaDialect):
             return None
         made = tree.get("data")
         count = len(made) if type(made) is list else 0
-        usage = media_usage(tree.get("usage"), self.makes) or Usage()
+        usage = media_usage(tree.get("usage"), self.makes)
+        if usage is None:
+            return None
         return msgspec.structs.replace(usage, special=msgspec.structs.replace(usage.special or Special(), images=count))
 
     def forecast(self, request: Request, size: int) -> tuple[Usage, Usage]:

@@ -1,6 +1,6 @@
 """OpenAI's and vLLM's smaller endpoints: one JSON object in, one out, never streamed, the same on both sides.
 
-Moderations, images, rerank, score, tokenize and detokenize. What the model reads is seen as in any request.
+Moderations, rerank, score, tokenize and detokenize. What the model reads is seen as in any request.
 """
 
 from collections.abc import Mapping
@@ -44,13 +44,6 @@ class Moderations(Single):
     name = "openai.moderations"
     needs = ("input",)
     default_model = "omni-moderation-latest"
-
-
-class Images(Single):
-    """POST /images/generations."""
-
-    name = "openai.images"
-    needs = ("prompt",)
 
 
 class Rerank(Single):

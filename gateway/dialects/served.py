@@ -11,7 +11,8 @@ from gateway.dialects.gemini_embed import GeminiBatchEmbed, GeminiEmbed
 from gateway.dialects.openai_chat import Chat
 from gateway.dialects.openai_completions import Completions
 from gateway.dialects.openai_embeddings import Embeddings
-from gateway.dialects.openai_others import Detokenize, Images, Moderations, Rerank, Score, Tokenize
+from gateway.dialects.openai_media import ImageEdits, Images, ImageVariations, Speech, Transcriptions
+from gateway.dialects.openai_others import Detokenize, Moderations, Rerank, Score, Tokenize
 from gateway.dialects.responses import Responses
 from gateway.hookspecs import Dialect
 
@@ -52,6 +53,11 @@ SERVED = (
     Served("responses", _under("/responses"), Responses),
     Served("moderations", _under("/moderations"), Moderations),
     Served("images.generations", _under("/images/generations"), Images),
+    Served("images.edits", _under("/images/edits"), ImageEdits),
+    Served("images.variations", _under("/images/variations"), ImageVariations),
+    Served("audio.speech", _under("/audio/speech"), Speech),
+    Served("audio.transcriptions", _under("/audio/transcriptions"), Transcriptions),
+    Served("audio.translations", _under("/audio/translations"), Transcriptions),
     Served("rerank", (*_under("/rerank"), "/rerank", "/v2/rerank"), Rerank),
     Served("score", (*_under("/score"), "/score"), Score),
     Served("tokenize", (*_under("/tokenize"), "/tokenize"), Tokenize),

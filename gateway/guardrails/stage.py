@@ -67,6 +67,13 @@ class GuardrailStage:
             await self.stored.shutdown()
         await self.book.shutdown()
 
+    async def judges(self, exchange: Exchange) -> bool:
+        """Whether a rule may hold for this request: then all of it must be known before it is judged."""
+        if HEADER in exchange.headers:
+            return True
+        policy = await self.book.policy(self.book.names_for(exchange, ()))
+        return not policy.is_empty
+
     @hookimpl
     async def pre_request(self, exchange: Exchange) -> None:
         """Check every text that the model would read; replace what is redacted. Raises `ContentBlocked`."""

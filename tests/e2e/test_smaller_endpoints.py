@@ -71,7 +71,6 @@ async def test_a_moderation_without_a_model_is_the_services_own(gw):
     ("path", "body", "param"),
     [
         ("/v1/rerank", {"model": "rank"}, "query"), ("/v1/moderations", {"model": "mod"}, "input"),
-        ("/v1/images/generations", {"model": "img", "prompt": "x", "stream": True}, "stream"),
         ("/tokenize", {"prompt": "x"}, "model"),
     ],
 )

@@ -16,9 +16,10 @@ import msgspec
 from msgspec import Meta
 
 from gateway import Exchange, Forbidden, Level, Price, QuotaExceeded, Target, hookimpl
+from gateway.events import Usage
 from gateway.limits import NO_RETRY, levels, title
 from gateway.money import dollars
-from gateway.money.budgets import Budget, affordable_output, budgets, resets_at, upper_cost
+from gateway.money.budgets import Budget, affordable_output, budgets, resets_at, upper_cost, upper_cost_of
 from gateway.money.cost import dearest
 from gateway.money.estimate import input_upper
 from gateway.shared_state import Granted, Refused, Standing
@@ -164,7 +165,7 @@ class BudgetLimiter:
         account.attempts += 1
         account.hold = f"{exchange.id}/{self.name}/{account.attempts}"
         for tries_left in reversed(range(_TRIES)):
-            amount = upper_cost(price, tokens, cap * choices)
+            amount = _amount(exchange, price, tokens, cap * choices)
             outcome = await self._state.take(account.hold, [budget.ask(amount) for budget in account.budgets])
             if isinstance(outcome, Granted):
                 exchange.reply_headers["x-gateway-budget-remaining"] = dollars(_left(account, outcome))
@@ -225,6 +226,12 @@ def _left(account: _Account, outcome: Granted | Refused) -> int:
         for budget, standing in zip(account.budgets, outcome.standings, strict=True)
         if budget.limit is not None
     )
+
+
+def _amount(exchange: Exchange, price: Price, tokens: int, output: int) -> int:
+    """What to reserve: of sound and images what their size says."""
+    most: Usage | None = exchange.internal.get("most")
+    return upper_cost(price, tokens, output) if most is None else upper_cost_of(price, most)
 
 
 def _highest(exchange: Exchange, price: Price) -> Price:

@@ -109,10 +109,7 @@ class AzureOpenAI(openai_compatible.OpenAICompatible):
         varying = self.traced(exchange)
         if self._tokens is not None:
             varying.append(("authorization", f"Bearer {self._tokens.current}"))
-        return HttpRequest(
-            method="POST", url=self._address(exchange, target), headers=self.headers,
-            body=self.body(exchange, target), varying=tuple(varying),
-        )
+        return self.request(exchange, target, self._address(exchange, target), self.headers, varying)
 
     def fixed_headers(self, config: openai_compatible.Address) -> dict[str, str]:
         """As for any upstream, with the key in Azure's header."""

@@ -7,14 +7,22 @@
         with: {api_key: "${OPENAI_API_KEY:-}"}
 """
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta
 
 from gateway import Secret
+from gateway.config import PriceEntry
 from gateway_plugins.providers import openai_compatible
 
-PATHS = {**openai_compatible.PATHS, "moderations": "/moderations", "images.generations": "/images/generations"}
+# What is not billed by tokens: list prices of platform.openai.com/docs/pricing.
+PRICES = {
+    "whisper-1": PriceEntry(model="whisper-1", input="0", output="0", per_minute="0.006"),
+    "tts-1": PriceEntry(model="tts-1", input="0", output="0", per_million_characters="15"),
+    "tts-1-hd": PriceEntry(model="tts-1-hd", input="0", output="0", per_million_characters="30"),
+}
+PATHS = {**openai_compatible.PATHS, "moderations": "/moderations"}
 
 
 class Options(openai_compatible.Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -39,6 +47,7 @@ class OpenAI(openai_compatible.OpenAICompatible):
     name = "openai"
     endpoints = frozenset(PATHS) - {"responses"}
     paths = PATHS
+    prices: Mapping[str, PriceEntry] = PRICES
 
     def __init__(self, config: Options) -> None:
         if not (config.api_key or config.stored_key):

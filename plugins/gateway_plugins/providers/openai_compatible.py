@@ -23,7 +23,9 @@ from gateway.tunnel import proxy_of
 
 PATHS = {
     "chat.completions": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings",
-    "responses": "/responses",
+    "responses": "/responses", "images.generations": "/images/generations", "images.edits": "/images/edits",
+    "images.variations": "/images/variations", "audio.speech": "/audio/speech",
+    "audio.transcriptions": "/audio/transcriptions", "audio.translations": "/audio/translations",
 }
 _CHATS = frozenset({"chat.completions", "responses"})
 # Of the client's headers only these travel: they carry no credential and choose nothing.
@@ -134,9 +136,22 @@ class OpenAICompatible:
 
     def encode(self, exchange: Exchange, target: Target) -> HttpRequest:
         """The request with this provider's address and credential."""
+        return self.request(exchange, target, self.url(exchange), self.headers_of(exchange), self.traced(exchange))
+
+    def request(
+        self, exchange: Exchange, target: Target, url: str, headers: Sequence[tuple[str, str]],
+        varying: Sequence[tuple[str, str]],
+    ) -> HttpRequest:
+        """A POST with the exchange's body: JSON, or a form that is passed on as it comes."""
+        upload = exchange.upload
+        if upload is None:
+            body = self.body(exchange, target)
+            return HttpRequest("POST", url, tuple(headers), body, tuple(varying))
+        changes = form_changes(exchange, target.model)
+        plain = tuple(field for field in headers if field[0] not in ("content-type", "accept"))
         return HttpRequest(
-            method="POST", url=self.url(exchange), headers=self.headers_of(exchange), body=self.body(exchange, target),
-            varying=tuple(self.traced(exchange)),
+            "POST", url, plain, varying=(*varying, ("content-type", upload.content_type), ("accept", "*/*")),
+            parts=upload.parts(changes), size=upload.size(changes),
         )
 
     def headers_of(self, exchange: Exchange) -> tuple[tuple[str, str], ...]:
@@ -180,6 +195,16 @@ class OpenAICompatible:
         if config.api_key:
             headers["authorization"] = f"Bearer {config.api_key.reveal()}"
         return {**headers, **{name.lower(): value for name, value in config.headers.items()}}
+
+
+def form_changes(exchange: Exchange, model: str) -> dict[str, str]:
+    """The fields of a form that are sent otherwise than they came: the model, and texts that a guardrail changed."""
+    upload, request = exchange.upload, exchange.request
+    assert upload is not None
+    assert request is not None
+    known = {name: values[0] for name, values in upload.fields.items() if len(values) == 1}
+    changes = {name: text for name, text in request.body.items() if name in known and known[name] != text}
+    return changes if request.body.get("model") == model else {**changes, "model": model}
 
 
 def _checked(headers: dict[str, str]) -> tuple[tuple[str, str], ...]:
