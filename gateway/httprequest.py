@@ -17,8 +17,6 @@ from aiohttp.http import RawRequestMessage
 from gateway.errors import GatewayError, InvalidRequest, TooLarge, UnsupportedMedia
 
 if TYPE_CHECKING:
-    import asyncio
-
     from gateway.httpguard import Connection
 
 CREDENTIALS = frozenset(
