@@ -54,7 +54,7 @@ class MediaDialect(OpenAIDialect):
         for name in self.judged:
             if type(body.get(name, "")) is not str:
                 raise InvalidRequest(f"`{name}` must be a string.", param=name)
-        read = {name: body[name] for name in ("model", "stream", "n") if name in body}
+        read: dict[str, Any] = {name: body[name] for name in ("model", "stream", "n") if name in body}
         if self.form:
             read |= {"stream": body.get("stream", "").lower() in ("true", "1")} | _count(body)
         request = common(raw, {**read, "model": read.get("model") or self.default_model})
