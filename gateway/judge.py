@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from gateway.config import Seconds, Timeouts
+from gateway.config import Dollars, Seconds, Timeouts
 from gateway.errors import GatewayError
 from gateway.hookspecs import HttpRequest
 from gateway.upstream import Peer
@@ -32,6 +32,9 @@ class ServiceOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     allow_private: Annotated[bool, Meta(description="Its name may resolve to a private address.")] = False
     ca_file: str | None = None
     max_connections: Annotated[int, Meta(ge=1, le=4096)] = 64
+    price_per_1000: Annotated[
+        Dollars, Meta(description="What 1000 calls cost: counted in `ai_gateway_guardrail_cost_dollars_total`.")
+    ] = "0"
 
 
 class Service:
@@ -45,6 +48,8 @@ class Service:
         )
         self._timeout = options.timeout
         self._gateway: Gateway | None = None
+        self._price = float(options.price_per_1000) / 1000
+        self._name = name
 
     def bind(self, gateway: "Gateway | None") -> None:
         """Take the process's HTTP client."""
@@ -60,8 +65,23 @@ class Service:
         if self._gateway is None:
             raise ServiceFailure("the guardrail was not started")
         try:
+            answer = await self._sent(self._gateway, request)
+        except ServiceFailure:
+            self._gateway.metrics.judge_calls.labels(self._name, "failed").inc()
+            raise
+        self._gateway.metrics.judge_calls.labels(self._name, "ok").inc()
+        self.count_cost(self._price)
+        return answer
+
+    def count_cost(self, dollars: float) -> None:
+        """Note what a call has cost."""
+        if dollars and self._gateway is not None:
+            self._gateway.metrics.judge_cost.labels(self._name).inc(dollars)
+
+    async def _sent(self, gateway: "Gateway", request: HttpRequest) -> Any:  # noqa: ANN401 - JSON
+        try:
             async with asyncio.timeout(self._timeout):
-                reply = await self._gateway.upstream.send(self._peer, request)
+                reply = await gateway.upstream.send(self._peer, request)
                 try:
                     answer = await reply.body(_LONGEST_ANSWER)
                 finally:

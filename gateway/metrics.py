@@ -93,6 +93,9 @@ class Metrics:
         self.limit_hits = count("rate_limit_hits", "Requests refused by a limit: rate or cost.", ("limit",))
         guarded = "Requests in which a guardrail warned, redacted or blocked."
         self.guardrail_triggers = count("guardrail_triggers", guarded, ("rule", "action"))
+        self.judge_calls = count("guardrail_calls", "Texts that services outside judged.", ("guardrail", "outcome"))
+        paid = "What services outside cost for judging, where their price is configured."
+        self.judge_cost = count("guardrail_cost_dollars", paid, ("guardrail",))
         self.unpriced = count("unpriced_requests", "Requests to targets without a price.", ("model", "provider"))
 
     def _of_the_process(self) -> None:

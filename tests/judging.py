@@ -28,11 +28,35 @@ class Judge:
         return web.Response(body=self.answer if isinstance(self.answer, bytes) else msgspec.json.encode(self.answer))
 
 
+class Counted:
+    """A metric: `values` by labels."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, ...], float] = {}
+        self._labels: tuple[str, ...] = ()
+
+    def labels(self, *labels: str) -> "Counted":
+        self._labels = labels
+        return self
+
+    def inc(self, amount: float = 1) -> None:
+        self.values[self._labels] = self.values.get(self._labels, 0) + amount
+
+
+class Metrics:
+    """Those of services outside."""
+
+    def __init__(self) -> None:
+        self.judge_calls = Counted()
+        self.judge_cost = Counted()
+
+
 class Process:
     """As much of a gateway as a judge needs."""
 
     def __init__(self) -> None:
         self.upstream = Upstream()
+        self.metrics = Metrics()
 
 
 @contextlib.asynccontextmanager
