@@ -22,12 +22,12 @@ FIELDS: Final[Mapping[str, Mapping[Role, frozenset[str]]]] = MappingProxyType({
         "admin": frozenset({"name", "guardrail_policy", "logging", "time_zone"}),
     }),
     "user": MappingProxyType({
-        "owner": frozenset({"email", "name", "role", "status", "content_access"}) | _LIMITS,
-        "admin": frozenset({"email", "name", "role", "status"}) | _LIMITS,
+        "owner": frozenset({"email", "name", "role", "status", "content_access", "external_id"}) | _LIMITS,
+        "admin": frozenset({"email", "name", "role", "status", "external_id"}) | _LIMITS,
     }),
     "team": MappingProxyType({
-        "owner": frozenset({"name", "guardrail_policy"}) | _LIMITS,
-        "admin": frozenset({"name", "guardrail_policy"}) | _LIMITS,
+        "owner": frozenset({"name", "guardrail_policy", "external_id"}) | _LIMITS,
+        "admin": frozenset({"name", "guardrail_policy", "external_id"}) | _LIMITS,
     }),
     "service_account": MappingProxyType({
         "owner": frozenset({"name", "role", "active"}), "admin": frozenset({"name", "role", "active"}),

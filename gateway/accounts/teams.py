@@ -1,6 +1,6 @@
 """Teams of a tenant, and who is in them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gateway.accounts.allowed import check_fields
@@ -11,8 +11,9 @@ from gateway.accounts.records import Key, Limits, ServiceAccount, Team, Tenant, 
 from gateway.clock import now_ms
 from gateway.errors import Conflict, NotFound
 from gateway.store import Page
-from gateway.store.work import Put, Remove, change, put
+from gateway.store.work import Note, Put, Remove, Step, change, put
 
+_AT_ONCE: Final = 500  # ids in one question
 _GONE: Final = "There is no team with this id."
 
 
@@ -102,6 +103,31 @@ class Teams:
             who, origin, "member_added", tenant=found.tenant, resource=("team", team), detail={"user": user}
         )
         await self._book.commit(Put("team_members", row), note)
+
+    async def rearrange(
+        self, who: Principal, origin: Origin, team: str, add: Sequence[str], remove: Sequence[str]
+    ) -> None:
+        """Put many users of the team's tenant into it and take others out, or do nothing. `NotFound` for any other."""
+        found = await self.get(who, team, "members:write")
+        steps: list[Step] = []
+        now = now_ms()
+        for start in range(0, len(add), _AT_ONCE):
+            some = tuple(add[start : start + _AT_ONCE])
+            if await self._store.count(User, {"id": some, "tenant": found.tenant}) != len(some):
+                raise NotFound("There is no user with this id in the team's tenant.")
+        for number, user in enumerate(add):
+            row = {"team_id": team, "user_id": user, "tenant_id": found.tenant, "created": now + number}
+            steps += [Put("team_members", row), self._noted(who, origin, found, "member_added", user)]
+        for user in remove:
+            gone = Remove("team_members", {"team_id": team, "user_id": user}, one=False)
+            steps += [gone, self._noted(who, origin, found, "member_removed", user)]
+        if steps:
+            await self._book.commit(*steps)
+
+    def _noted(self, who: Principal, origin: Origin, team: Team, action: str, user: str) -> Note:
+        return self._book.note(
+            who, origin, action, tenant=team.tenant, resource=("team", team.id), detail={"user": user}
+        )
 
     async def remove(self, who: Principal, origin: Origin, team: str, user: str) -> None:
         """Take a member out of a team."""

@@ -30,6 +30,7 @@ class NewPerson(msgspec.Struct, frozen=True, kw_only=True):
     password: str | None = None
     limits: Limits = Limits()
     content_access: bool = False
+    external_id: str | None = None
 
 
 class UserFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +96,7 @@ class Users:
         user = User(
             id=new_id(), tenant=home, email=new.email.lower(), name=new.name, role=new.role, created=now_ms(),
             limits=new.limits, content_access=new.content_access, must_change=new.password is None,
+            external_id=new.external_id,
         )  # fmt: skip
         await self._free(user.email)
         fields = {name: getattr(user, name) for name in ("email", "name", "role", "limits", "content_access")}

@@ -226,6 +226,9 @@ class AccountStore(Protocol):
     ) -> Page[R]:
         """Objects, newest first, a page at a time."""
 
+    async def part(self, kind: type[R], where: Mapping[str, object], skip: int, limit: int) -> tuple[R, ...]:
+        """Objects, oldest first, without the first `skip`: for protocols that count."""
+
     async def count(self, kind: type[R], where: Mapping[str, object]) -> int:
         """How many there are."""
 

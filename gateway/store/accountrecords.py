@@ -71,6 +71,17 @@ class AccountRecords:
         items = [table.record(row) for row in rows[:limit]]
         return Page(tuple(items), f"{items[-1].created}:{items[-1].id}" if len(rows) > limit else None)
 
+    async def part(self, kind: type[R], where: Mapping[str, object], skip: int, limit: int) -> tuple[R, ...]:
+        """Objects, oldest first, without the first `skip`: for protocols that count."""
+        table, args = table_of(kind), list[object]()
+        condition_ = condition(table, where, args)
+        args += [limit, skip]
+        rows = await self._lookups.rows(
+            f"SELECT {', '.join(table.columns)} FROM {table.name} WHERE {condition_} "
+            f"ORDER BY created, id LIMIT ${len(args) - 1} OFFSET ${len(args)}", *args,
+        )  # fmt: skip
+        return tuple(table.record(row) for row in rows)
+
     async def count(self, kind: type[R], where: Mapping[str, object]) -> int:
         """How many there are."""
         table, args = table_of(kind), list[object]()

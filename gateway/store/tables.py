@@ -93,9 +93,11 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType({
     table.name: table
     for table in (
         Table("tenants", Tenant, ("name", "id"), {"tenant": "id = {0}"}, base="deleted = 0"),
-        Table("users", User, ("name", "email"), {"teams": f"id {_MEMBERS}", "own": "id = {0}"},
-              base="status <> 'deleted'", secrets=("password_hash",)),
+        Table("users", User, ("name", "email"), {
+            "teams": f"id {_MEMBERS}", "own": "id = {0}", "active": "status = {0}", "inactive": "status <> {0}",
+        }, base="status <> 'deleted'", secrets=("password_hash",)),
         Table("teams", Team, ("name",), {
+            "named": "LOWER(name) = {0}", "holds": "id IN (SELECT team_id FROM team_members WHERE user_id = {0})",
             "teams": "id IN ({0})", "member": "id IN (SELECT team_id FROM team_members WHERE user_id = {0})",
         }),
         Table("api_keys", Key, ("name", "prefix"), {
