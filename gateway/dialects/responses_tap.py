@@ -10,7 +10,7 @@ import msgspec
 
 from gateway import sse
 from gateway.dialects.responses_events import ENDS
-from gateway.dialects.responses_usage import WireUsage, usage_in, usage_of
+from gateway.dialects.responses_usage import WireUsage, searched, usage_in, usage_of
 from gateway.errors import GatewayError, UpstreamCut
 from gateway.events import Usage
 from gateway.jsonbody import read_lenient
@@ -121,6 +121,7 @@ class ResponsesTap:
         elif event.type in ENDS:
             self.done = True
             self._end(event.response or _Response())
+            self.usage = searched(self.usage, payload)
             if event.type == "response.failed" and self.error is None:
                 self.error = "server_error"
         elif event.response is not None:

@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 
 from gateway.dialects import openai_usage
-from gateway.events import Usage
+from gateway.events import Special, Usage
+from gateway.jsonbody import read_lenient
 
 
 class _Details(msgspec.Struct, gc=False):
@@ -31,6 +32,7 @@ class _Reply(msgspec.Struct):
 
 _replies = msgspec.json.Decoder(_Reply)
 _NOTHING = _Details()
+_SEARCH = b'"web_search_call"'
 
 
 def usage_of(wire: WireUsage, service_tier: bytes = b"") -> Usage | None:
@@ -59,14 +61,28 @@ def usage_in(reply: dict[str, Any]) -> Usage | None:
     return None if wire is None else openai_usage.usage_of(wire, msgspec.json.encode(str(reply.get("service_tier"))))
 
 
+def searched(usage: Usage | None, payload: bytes) -> Usage | None:
+    """`usage` with the web searches that a reply, or the event with it, tells of: they are billed by the piece.
+
+    Opening a page that was found, and looking for something in it, are calls of the tool without a price.
+    """
+    if usage is None or payload.find(_SEARCH) < 0:
+        return usage
+    tree = read_lenient(payload)
+    reply = tree.get("response", tree) if type(tree) is dict else None
+    output = reply.get("output") if type(reply) is dict else None
+    count = sum(1 for item in output if _is_search(item)) if type(output) is list else 0
+    return msgspec.structs.replace(usage, special=Special(searches=count)) if count else usage
+
+
 def reported(body: bytes) -> Usage | None:
     """The usage of an unstreamed reply. Raises `msgspec.DecodeError` or `UnicodeDecodeError` for what is no JSON."""
     try:
         reply = _replies.decode(body)
     except msgspec.ValidationError:
         tree = msgspec.json.decode(body)
-        return usage_in(tree) if type(tree) is dict else None
-    return usage_of(reply.usage, bytes(reply.service_tier)) if reply.usage is not None else None
+        return searched(usage_in(tree), body) if type(tree) is dict else None
+    return searched(usage_of(reply.usage, bytes(reply.service_tier)), body) if reply.usage is not None else None
 
 
 def written(usage: Usage | None) -> dict[str, Any] | None:
@@ -80,3 +96,10 @@ def written(usage: Usage | None) -> dict[str, Any] | None:
         "input_tokens": usage.input, "input_tokens_details": read, "output_tokens": usage.output,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning}, "total_tokens": usage.input + usage.output,
     }
+
+
+def _is_search(item: Any) -> bool:  # noqa: ANN401 - a piece of a reply
+    if type(item) is not dict or item.get("type") != "web_search_call":
+        return False
+    action = item.get("action")
+    return type(action) is not dict or action.get("type", "search") == "search"
