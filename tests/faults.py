@@ -33,12 +33,16 @@ class Server:
         self.port = 0
         self.connections = 0
         self.left = 0
+        self.closed = False
         self.tasks: set[asyncio.Task[None]] = set()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         task = asyncio.get_running_loop().create_task(self.serve(reader, writer))
+        task.add_done_callback(lambda _: writer.transport.abort())  # also if it is cancelled before it began
         self.tasks.add(task)
+        if self.closed:
+            task.cancel()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -62,6 +66,7 @@ async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncI
         yield server
     finally:
         listener.close()
+        server.closed = True
         for task in server.tasks:
             task.cancel()
         await asyncio.gather(*server.tasks, return_exceptions=True)
@@ -78,7 +83,7 @@ async def client() -> AsyncIterator[Upstream]:
         assert upstream.stats() == {}
 
 
-def peer(name: str = "acme", *, connect: float = 2, first_byte: float = 5, idle: float = 5, total: float | None = None,
+def peer(name: str = "acme", *, connect: float = 20, first_byte: float = 40, idle: float = 40, total: float | None = None,
          **others: Any) -> Peer:
     return Peer(name, Timeouts(connect=connect, first_byte=first_byte, idle=idle, total=total), **others)
 
@@ -126,15 +131,6 @@ async def collect(reply: UpstreamReply) -> bytes:
     while piece := await reply.read():
         parts.append(piece)
     return b"".join(parts)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 1.0) -> float:
-    """Wait for a condition; how long it took."""
-    begin = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begin < seconds, "it never came true"
-        await asyncio.sleep(0.002)
-    return time.monotonic() - begin
 
 
 async def failing(kind: type[UpstreamError], send: Awaitable[Any]) -> str:

@@ -99,7 +99,7 @@ class GatewayProcess:
     def log(self) -> str:
         return self._err.read_text()
 
-    def wait_for(self, pattern: str, seconds: float = PATIENCE) -> re.Match:
+    def wait_for(self, pattern: str, seconds: float = 3 * PATIENCE) -> re.Match:
         """Wait for a line of the log."""
         give_up = time.monotonic() + seconds
         while (found := re.search(pattern, self.log)) is None:
@@ -111,7 +111,7 @@ class GatewayProcess:
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
-    def wait(self, seconds: float = PATIENCE) -> int:
+    def wait(self, seconds: float = 3 * PATIENCE) -> int:
         """The exit status."""
         return self._process.wait(seconds)
 
@@ -144,7 +144,7 @@ class GatewayProcess:
     def command(self, *arguments: str) -> str:
         """Run another `gateway` command with the same configuration."""
         command = [sys.executable, "-m", "gateway", *arguments, "--config", str(self.file)]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=3 * PATIENCE).stdout
 
     def post(self, session: aiohttp.ClientSession, key: str | None = None, **fields):
         """A chat request."""

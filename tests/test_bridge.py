@@ -5,6 +5,7 @@ import json
 
 import pytest
 from running import PLUGINS, provider, running
+from waiting import PATIENCE
 
 from gateway.accounts import keys
 from gateway.accounts.records import Limits
@@ -195,7 +196,7 @@ async def test_the_first_token_goes_out_as_it_comes_in(tmp_path, upstream):
     """Nothing waits for the rest of the reply."""
     async with running(tmp_path, **setting(upstream)) as gw:
         upstream.script(START + BEGIN + said("first"), said("never"), content_type="text/event-stream", ending="hang", pause=30)
-        async with asyncio.timeout(5), gw.post(json=chat(stream=True)) as reply:
+        async with asyncio.timeout(PATIENCE / 2), gw.post(json=chat(stream=True)) as reply:
             got = b""
             while b"first" not in got:
                 got += await reply.content.readany()

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from waiting import PATIENCE
 
 from gateway.errors import UpstreamError
 from gateway.googleauth import GoogleTokens, account_of, default_account, signed
@@ -116,7 +117,7 @@ async def test_a_token_is_renewed_ahead_of_its_end_while_requests_go_on(endpoint
     tokens = tokens_of(client, account_of(account_text(key, endpoint.url)))
     assert await tokens.token() == "ya29.short"
     assert await tokens.token() == "ya29.short"  # still valid: nobody waits for the next one
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while await tokens.token() != "ya29.next":
             await asyncio.sleep(0.01)
     assert len(endpoint.asked) == 2

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 import structlog
 from aiohttp.web_protocol import RequestHandler
-from wire import Client, Endless, connected, head, on_both_loops, serving, until
+from waiting import PATIENCE, measured, until
+from wire import Client, Endless, connected, head, on_both_loops, serving
 
 from gateway.httpguard import check_library
 from gateway.httpserver import Answer, HttpServer, Incoming
@@ -36,6 +37,7 @@ async def echo(incoming: Incoming) -> Answer:
 @on_both_loops
 @pytest.mark.parametrize("phase", ["before the answer", "in the stream", "in the body"])
 @pytest.mark.parametrize("way", ["close", "reset"])
+@measured
 async def test_serving_is_cancelled_within_a_second_when_the_client_leaves(phase: str, way: str):
     serve = Endless(stream=phase == "in the stream", read=phase == "in the body")
     request = GET if not phase.endswith("body") else post(b"x" * 1000)[:-500]
@@ -86,15 +88,17 @@ async def test_a_write_to_a_gone_client_raises_a_connection_error():
 
 
 @on_both_loops
+@measured
 async def test_a_connection_that_sends_nothing_is_closed():
     async with serving(echo, header_timeout=0.2) as (_, port), connected(port) as client:
         started = time.monotonic()
         assert await client.rest() == b""
-        assert 0.15 < time.monotonic() - started < 1.0
+        assert 0.15 < time.monotonic() - started < 5.0
 
 
 @on_both_loops
 @pytest.mark.parametrize("requests_before", [0, 1])
+@measured
 async def test_the_head_deadline_is_absolute_however_it_drips(requests_before: int):
     """A slow loris that keeps sending a byte is cut at the deadline, with 408."""
     async with serving(echo, header_timeout=0.3) as (server, port), connected(port) as client:
@@ -104,13 +108,14 @@ async def test_the_head_deadline_is_absolute_however_it_drips(requests_before: i
         started = time.monotonic()
         sending = asyncio.ensure_future(client.send(*(b"G", b"E", b"T", *[b" "] * 100), pause=0.02))
         answer = await client.rest()
-        assert 0.2 < time.monotonic() - started < 1.0
+        assert 0.2 < time.monotonic() - started < 5.0
         sending.cancel()
         assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
         assert server.refused["header_timeout"] == 1
 
 
 @on_both_loops
+@measured
 async def test_the_head_deadline_does_not_count_idle_time_or_serving():
     async def serve(incoming: Incoming) -> Answer:
         await asyncio.sleep(0.25)
@@ -125,6 +130,7 @@ async def test_the_head_deadline_does_not_count_idle_time_or_serving():
 
 @on_both_loops
 @pytest.mark.parametrize("framing", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+@measured
 async def test_a_dripping_body_is_cut_at_its_deadline(framing: str):
     async with serving(echo, body_timeout=0.3) as (_, port), connected(port) as client:
         await client.send(head("Host: x", framing, start="POST / HTTP/1.1"))
@@ -132,13 +138,14 @@ async def test_a_dripping_body_is_cut_at_its_deadline(framing: str):
         piece = b"a" if "Length" in framing else b"1\r\na\r\n"
         sending = asyncio.ensure_future(client.send(*[piece] * 100, pause=0.02))
         status, headers, body = await client.reply()
-        assert 0.2 < time.monotonic() - started < 1.0
+        assert 0.2 < time.monotonic() - started < 5.0
         sending.cancel()
     assert (status, headers["connection"]) == (408, "close")
     assert msgspec.json.decode(body)["error"]["code"] == "request_timeout"
 
 
 @on_both_loops
+@measured
 async def test_an_idle_connection_is_closed_after_the_keepalive_time():
     async with serving(echo, keepalive_timeout=0.3) as (_, port), connected(port) as client:
         for _ in range(3):
@@ -147,10 +154,11 @@ async def test_an_idle_connection_is_closed_after_the_keepalive_time():
             await asyncio.sleep(0.15)
         started = time.monotonic()
         assert await client.rest() == b""
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 5.0
 
 
 @on_both_loops
+@measured
 async def test_a_client_that_stops_reading_is_cut_and_serving_ends():
     ended: list[BaseException] = []
 
@@ -167,12 +175,13 @@ async def test_a_client_that_stops_reading_is_cut_and_serving_ends():
         await client.send(GET)
         started = time.monotonic()
         await until(lambda: bool(ended))
-        assert 0.2 < time.monotonic() - started < 3.0
+        assert 0.2 < time.monotonic() - started < 10.0
         assert isinstance(ended[0], asyncio.CancelledError | ConnectionError)
         assert server.refused["write_timeout"] == 1
 
 
 @on_both_loops
+@measured
 async def test_a_slow_reader_that_makes_progress_is_not_cut():
     size = 12_000_000
 
@@ -346,7 +355,7 @@ def test_many_connections_against_few_files_neither_crash_it_nor_flood_the_log(l
 
 
 def asked(port: int) -> bytes:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as client:
             client.sendall(head("Host: x", "Connection: close"))

@@ -8,7 +8,8 @@ import time
 import msgspec
 import pytest
 import structlog
-from wire import Endless, connected, head, on_both_loops, serving, until
+from waiting import PATIENCE, measured, until
+from wire import Endless, connected, head, on_both_loops, serving
 
 from gateway.errors import Forbidden, RateLimited
 from gateway.httpserver import Answer, Incoming, render_openai
@@ -262,7 +263,7 @@ async def test_expect_100_continue_is_answered_when_the_body_is_wanted():
         started = time.monotonic()
         answer = await client.rest()
     assert answer.startswith(b"HTTP/1.1 413 ")
-    assert time.monotonic() - started < 1.0, "waits for a body that will not come"
+    assert time.monotonic() - started < 10.0, "waits for a body that will not come"
 
 
 @on_both_loops
@@ -421,7 +422,7 @@ async def test_stop_closes_idle_connections_and_lets_the_busy_ones_finish():
         release.set()
         status, headers, body = await busy.reply()
         assert (status, headers["connection"], body) == (200, "close", b"done")
-        assert await server.wait_idle(2.0)
+        assert await server.wait_idle(PATIENCE)
 
 
 @on_both_loops
@@ -437,6 +438,7 @@ async def test_stop_serves_a_request_that_is_already_in_the_socket():
 
 @on_both_loops
 @pytest.mark.parametrize("sent", [GET[:-4], post(b"hello")[:-2]], ids=["half a head", "half a body"])
+@measured
 async def test_stop_does_not_wait_for_a_request_that_is_not_complete(sent: bytes):
     async with serving(echo) as (server, port), connected(port) as client:
         await client.send(sent)
@@ -445,7 +447,7 @@ async def test_stop_does_not_wait_for_a_request_that_is_not_complete(sent: bytes
         status, headers, body = await client.reply()
         assert (status, headers["connection"]) == (503, "close")
         assert b"stopping" in body
-        assert await server.wait_idle(3.0)
+        assert await server.wait_idle(PATIENCE)
 
 
 @on_both_loops

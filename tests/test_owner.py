@@ -5,6 +5,7 @@ import contextlib
 import sqlite3
 
 import pytest
+from waiting import PATIENCE
 
 from gateway.clock import now_ms
 from gateway.config import Config
@@ -125,7 +126,7 @@ async def test_a_database_that_another_process_owns_is_waited_for_and_then_refus
 async def test_a_second_gateway_gives_up_long_before_a_slow_database_would_be_given_up(data_dir, monkeypatch):
     monkeypatch.setattr("gateway.owner.OWNED_PATIENCE", 0.2)
     async with owning(data_dir):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE / 2):
             with pytest.raises(OwnedElsewhere, match="One gateway at a time"):
                 await Owner.open(Config(), data_dir, MemoryState)
 
@@ -141,7 +142,7 @@ async def test_a_living_gateway_keeps_its_shared_state_when_a_second_is_started(
 
 async def test_the_start_goes_on_as_soon_as_the_owner_before_has_gone(data_dir):
     first = await Owner.open(Config(), data_dir, MemoryState)
-    waiting = asyncio.ensure_future(Owner.open(Config(), data_dir, MemoryState, patience=10))
+    waiting = asyncio.ensure_future(Owner.open(Config(), data_dir, MemoryState, patience=PATIENCE))
     await asyncio.sleep(0.15)
     assert not waiting.done()
     await first.close()
@@ -173,7 +174,7 @@ async def test_rows_reach_the_database_while_it_runs(data_dir):
         await owner.start(Metrics(data_dir))
         writing = journal(data_dir)
         writing.close(row("r1"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not (await owner.store.usage_rows(0, 2**62)).items:
                 await asyncio.sleep(0.02)
         writing.stop()

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from running import chat, provider, running
+from waiting import until
 
 from gateway.testing import FakeUpstream
 
@@ -193,18 +194,14 @@ async def test_a_bad_request_is_not_tried_elsewhere(tmp_path):
 
 async def test_a_client_that_leaves_closes_the_upstream_within_a_second(gw, upstream):
     """Before the head: the upstream's connection ends, and the row says why."""
-    upstream.script(REPLY, pause=5, ending="hang")
-    request = asyncio.ensure_future(gw.post(json=chat(demo={"delay_ms": 5000}))._coro)
-    while not upstream.requests:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)
+    upstream.script(REPLY, pause=30, ending="hang")
+    request = asyncio.ensure_future(gw.post(json=chat(demo={"delay_ms": 30_000}))._coro)
+    await until(lambda: upstream.requests)
     request.cancel()
     await asyncio.gather(request, return_exceptions=True)
-    (row,) = await gw.rows(1, seconds=2)
+    assert await until(lambda: not upstream.open) < 4  # not the upstream's five seconds
+    (row,) = await gw.rows(1)
     assert row.outcome == "client_closed"
-    async with asyncio.timeout(1):
-        while upstream.open:
-            await asyncio.sleep(0.01)
 
 
 async def test_the_gateway_says_what_it_would_do(gw, upstream):

@@ -2,9 +2,11 @@
 
 import asyncio
 import socket
+import threading
 import time
 
-from faults import CHUNKED, answer, client, collect, echo, failing, once, peer, post, request, serving, until
+from faults import CHUNKED, answer, client, collect, echo, failing, once, peer, post, request, serving
+from waiting import PATIENCE, measured, until
 from wire import on_both_loops
 
 from gateway.errors import UpstreamCut, UpstreamUnreachable
@@ -49,6 +51,7 @@ async def test_signatures_that_change_do_not_change_the_pool() -> None:
 
 
 @on_both_loops
+@measured
 async def test_an_idle_connection_expires() -> None:
     async with serving(echo) as server, client() as upstream:
         for _ in range(2):  # the timer of the first reply must not close the second connection early
@@ -76,8 +79,7 @@ async def test_an_unasked_second_answer_never_answers_the_next_request() -> None
 
     async with serving(handler) as server, client() as upstream:
         first = await (await upstream.send(peer(), post(server.port))).body(10)
-        await asyncio.sleep(0.05)
-        assert upstream.stats() == {}
+        await until(lambda: upstream.stats() == {})
         rest = [await (await upstream.send(peer(), post(server.port))).body(10) for _ in range(3)]
         assert [first, *rest] == [b"real"] * 4
         assert server.connections == 2
@@ -90,6 +92,8 @@ async def test_an_unasked_answer_that_waits_in_the_socket_is_found_before_reuse(
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
 
+    sent = threading.Event()
+
     def serve() -> None:
         for poison in (True, False):
             connection, _ = listener.accept()
@@ -99,13 +103,14 @@ async def test_an_unasked_answer_that_waits_in_the_socket_is_found_before_reuse(
                 if poison:
                     time.sleep(0.03)
                     connection.sendall(answer(b"POISON"))
+                    sent.set()
                 else:
                     time.sleep(0.05)
 
     thread = loop.run_in_executor(None, serve)
     async with client() as upstream:
         assert await (await upstream.send(peer(), post(port))).body(10) == b"real"
-        time.sleep(0.1)  # the loop stands still on purpose
+        assert sent.wait(PATIENCE)  # the loop stands still on purpose
         assert await (await upstream.send(peer(), post(port))).body(10) == b"real"
     await thread
     listener.close()
@@ -173,16 +178,14 @@ async def test_a_full_pool_makes_requests_wait_and_then_says_so() -> None:
             writer.write(answer(body))
 
     async with serving(handler) as server, client() as upstream:
-        small = peer(max_connections=2, connect=0.1)
-        running = [asyncio.ensure_future(upstream.send(small, post(server.port))) for _ in range(2)]
-        await asyncio.sleep(0.02)
+        patient, small = peer(max_connections=2), peer(max_connections=2, connect=0.1)
+        running = [asyncio.ensure_future(upstream.send(patient, post(server.port))) for _ in range(2)]
+        await until(lambda: server.connections == 2)
         text = await failing(UpstreamUnreachable, upstream.send(small, post(server.port)))
         assert "All 2 connections" in text
-        patient = peer(max_connections=2, connect=2)
         waiting = [asyncio.ensure_future(upstream.send(patient, post(server.port, b"%d" % i))) for i in range(10)]
         gone = asyncio.ensure_future(upstream.send(patient, post(server.port)))
-        await asyncio.sleep(0.02)
-        assert upstream.stats() == {"acme": Connections(open=2, idle=0, waiting=11)}
+        await until(lambda: upstream.stats() == {"acme": Connections(open=2, idle=0, waiting=11)})
         gone.cancel()
         release.set()
         for task in running:
@@ -205,7 +208,7 @@ async def test_a_thousand_streams_run_side_by_side() -> None:
         await reader.read(1)
 
     async with serving(handler) as server, client() as upstream:
-        who = peer(connect=10, first_byte=10, idle=10)
+        who = peer()
         replies = await asyncio.gather(*(upstream.send(who, post(server.port, b"%d" % i)) for i in range(1000)))
         assert [await reply.read() for reply in replies] == [b"x"] * 1000
         assert upstream.stats() == {"acme": Connections(open=1000, idle=0, waiting=0)}

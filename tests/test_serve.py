@@ -12,8 +12,7 @@ import aiohttp
 import msgspec
 import pytest
 from processes import GatewayProcess, Load, client
-
-pytestmark = pytest.mark.timeout(60)
+from waiting import PATIENCE
 
 TWO_MODELS = {
     "models": [
@@ -39,7 +38,7 @@ async def test_the_first_start_prints_its_secrets_once_and_the_curl_line_works(t
         password = re.search(r"^password: (\S{20,})$", gateway.output, re.MULTILINE)[1]
         line = next(line for line in gateway.output.splitlines() if line.startswith("curl "))
         if shutil.which("curl"):
-            done = await asyncio.to_thread(subprocess.run, [*shlex.split(line), "-s"], capture_output=True, timeout=10)
+            done = await asyncio.to_thread(subprocess.run, [*shlex.split(line), "-s"], capture_output=True, timeout=60)
             assert msgspec.json.decode(done.stdout)["object"] == "chat.completion"
         assert gateway.key in line
         assert password not in gateway.log
@@ -78,7 +77,7 @@ async def test_a_stream_that_outlasts_the_drain_ends_with_an_error_in_it(tmp_pat
 
 
 async def test_a_second_signal_ends_the_drain_at_once(tmp_path):
-    with GatewayProcess(tmp_path, server={"drain_timeout": 60}) as gateway:
+    with GatewayProcess(tmp_path, server={"drain_timeout": 600}) as gateway:
         async with client() as session, gateway.post(session, stream=True, demo={"hang": "mid"}) as reply:
             await reply.content.readany()
             gateway.signal(signal.SIGINT)
@@ -87,7 +86,7 @@ async def test_a_second_signal_ends_the_drain_at_once(tmp_path):
             gateway.signal(signal.SIGTERM)
             assert b'"error"' in await read_stream(reply)
         assert await asyncio.to_thread(gateway.wait) == 0
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < PATIENCE
         assert [row[1] for row in gateway.rows()] == ["shutdown"]
 
 
@@ -116,7 +115,7 @@ async def test_sighup_takes_a_good_file_whole_and_a_bad_one_not_at_all(tmp_path)
 async def test_a_watched_file_is_reloaded_without_a_signal(tmp_path):
     with GatewayProcess(tmp_path, watch=True) as gateway:
         gateway.write(watch=True, **TWO_MODELS)
-        await asyncio.to_thread(gateway.wait_for, "configuration reloaded", 5)
+        await asyncio.to_thread(gateway.wait_for, "configuration reloaded")
         async with client() as session:
             assert (await gateway.ask(session, model="second"))[0] == 200
 
@@ -185,5 +184,9 @@ async def test_a_signal_before_it_is_ready_ends_it(tmp_path):
     with GatewayProcess(tmp_path) as gateway:
         other = GatewayProcess(tmp_path / "data", data_dir=str(gateway.data_dir))
         other.launch()
-        await asyncio.to_thread(other.wait_for, r"waiting for the database.*Process \d+ owns the database")
-        assert await asyncio.to_thread(other.stop) == 0
+        for _ in range(3):  # it waits for some seconds only, and a busy machine may be late with the signal
+            await asyncio.to_thread(other.wait_for, r"waiting for the database.*Process \d+ owns the database")
+            if (status := await asyncio.to_thread(other.stop)) == 0:
+                break
+            other.launch()
+        assert status == 0

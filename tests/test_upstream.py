@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 import pytest
 from faults import KEY, OK, answer, client, collect, echo, failing, know, peer, post, request, serving
+from waiting import measured
 from wire import on_both_loops
 
 from gateway.errors import InternalError, UpstreamUnreachable
@@ -121,10 +122,11 @@ async def test_a_name_server_that_is_silent_ends_at_the_connect_deadline() -> No
             begin = time.monotonic()
             send = upstream.send(peer(connect=0.1), post(1, host="slow.example"))
             assert "could not be resolved within 0.1 s" in await failing(UpstreamUnreachable, send)
-            assert time.monotonic() - begin < 1.5
+            assert time.monotonic() - begin < 10
 
 
 @on_both_loops
+@measured
 async def test_a_silent_address_ends_at_the_connect_deadline() -> None:
     """A listener whose queue is full does not answer; the second address of the name does."""
     async with serving(echo) as server, client() as upstream:
@@ -138,7 +140,7 @@ async def test_a_silent_address_ends_at_the_connect_deadline() -> None:
             begin = time.monotonic()
             send = upstream.send(peer(connect=0.2), post(server.port, host="127.0.0.2"))
             assert "timeouts.connect" in await failing(UpstreamUnreachable, send)
-            assert 0.15 < time.monotonic() - begin < 1.5
+            assert 0.15 < time.monotonic() - begin < 10
             know(upstream, "two.example", server.port, "127.0.0.2", "127.0.0.1")
             two = peer(connect=0.4, allow_private=True)
             for limit in (0.6, 0.15):  # the second time the address that answered comes first

@@ -5,7 +5,8 @@ import socket
 import struct
 import time
 
-from faults import CHUNKED, OK, Server, answer, client, collect, failing, once, peer, post, request, serving, until
+from faults import CHUNKED, OK, Server, answer, client, collect, failing, once, peer, post, request, serving
+from waiting import measured, until
 from wire import on_both_loops
 
 from gateway.errors import UpstreamCut, UpstreamTimeout
@@ -21,7 +22,7 @@ async def test_an_upstream_that_accepts_and_is_silent_ends_at_the_first_byte_dea
         begin = time.monotonic()
         send = upstream.send(peer(first_byte=0.1), post(server.port))
         assert "timeouts.first_byte" in await failing(UpstreamTimeout, send)
-        assert 0.09 < time.monotonic() - begin < 1.5
+        assert 0.09 < time.monotonic() - begin < 10
         await until(lambda: server.left == 1)
         assert upstream.stats() == {}
 
@@ -38,22 +39,24 @@ async def test_a_short_deadline_after_a_long_one_on_the_same_connection_holds() 
         await (await upstream.send(peer(first_byte=50), post(server.port))).body(2)
         begin = time.monotonic()
         await failing(UpstreamTimeout, upstream.send(peer(first_byte=0.1), post(server.port)))
-        assert time.monotonic() - begin < 1.5
+        assert time.monotonic() - begin < 10
         assert server.connections == 1
 
 
 @on_both_loops
+@measured
 async def test_silence_after_the_head_ends_at_the_idle_deadline() -> None:
     async with serving(once(CHUNKED, b"1\r\nx\r\n", then_close=False)) as server, client() as upstream:
         reply = await upstream.send(peer(idle=0.1), post(server.port))
         assert await reply.read() == b"x"
         begin = time.monotonic()
         assert "silent for 0.1 s" in await failing(UpstreamTimeout, reply.read())
-        assert time.monotonic() - begin < 1.5
+        assert time.monotonic() - begin < 10
         await until(lambda: server.left == 1)
 
 
 @on_both_loops
+@measured
 async def test_the_total_deadline_ends_an_answer_that_never_stops() -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request(reader)
@@ -67,11 +70,12 @@ async def test_the_total_deadline_ends_an_answer_that_never_stops() -> None:
         begin = time.monotonic()
         reply = await upstream.send(peer(total=0.15), post(server.port))
         assert "timeouts.total" in await failing(UpstreamTimeout, collect(reply))
-        assert 0.1 < time.monotonic() - begin < 1.5
+        assert 0.1 < time.monotonic() - begin < 10
         await until(lambda: server.left == 1)
 
 
 @on_both_loops
+@measured
 async def test_quiet_reads_return_without_losing_anything() -> None:
     async with serving(once(CHUNKED, b"1\r\na\r\n", b"1\r\nb\r\n0\r\n\r\n", pause=0.1)) as server, client() as upstream:
         reply = await upstream.send(peer(), post(server.port))
@@ -95,6 +99,7 @@ async def test_cut_answers_are_cut_in_every_framing() -> None:
 
 
 @on_both_loops
+@measured
 async def test_a_reset_in_the_middle_is_a_cut_also_without_framing() -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request(reader)
@@ -136,6 +141,7 @@ async def test_an_answer_byte_by_byte_is_the_same_answer() -> None:
 
 
 @on_both_loops
+@measured
 async def test_a_slow_reader_holds_the_upstream_back() -> None:
     sent = 0
 

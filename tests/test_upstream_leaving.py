@@ -6,7 +6,8 @@ from collections.abc import Awaitable
 from typing import Any
 
 import pytest
-from faults import CHUNKED, authority, client, collect, failing, once, peer, post, request, serving, tls_for, until
+from faults import CHUNKED, authority, client, collect, failing, once, peer, post, request, serving, tls_for
+from waiting import measured, until
 from wire import on_both_loops
 
 from gateway.errors import UpstreamCut, UpstreamUnreachable
@@ -14,6 +15,7 @@ from gateway.upstream import Upstream
 
 
 @on_both_loops
+@measured
 async def test_leaving_is_seen_by_the_upstream_in_every_phase() -> None:
     """R-72: while the body is sent, before the head, in the middle; by cancel and by close."""
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -31,6 +33,7 @@ async def test_leaving_is_seen_by_the_upstream_in_every_phase() -> None:
                 return await collect(await upstream.send(peer(), post(server.port, body, path=path)))
 
             running = asyncio.ensure_future(whole())
+            await until(lambda count=count: server.connections == count)
             await asyncio.sleep(0.05)
             running.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -3,7 +3,8 @@
 import asyncio
 import random
 
-from faults import CHUNKED, authority, client, collect, echo, failing, peer, post, request, serving, tls_for, until
+from faults import CHUNKED, authority, client, collect, echo, failing, peer, post, request, serving, tls_for
+from waiting import measured, until
 from wire import on_both_loops
 
 from gateway.errors import UpstreamCut, UpstreamUnreachable
@@ -43,6 +44,7 @@ async def test_certificates_that_are_not_right_are_told_apart() -> None:
 
 
 @on_both_loops
+@measured
 async def test_leaving_in_the_middle_of_a_tls_answer_is_seen_at_once() -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request(reader)

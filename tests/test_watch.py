@@ -4,6 +4,7 @@ import asyncio
 import os
 
 import pytest
+from waiting import PATIENCE
 
 from gateway.watch import changes, signature
 
@@ -22,7 +23,7 @@ class Watching:
             self.count += 1
 
     async def settled(self, expected):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while self.count < expected:
                 await asyncio.sleep(EVERY / 4)
         await asyncio.sleep(EVERY * 5)
@@ -96,7 +97,7 @@ async def test_a_file_that_is_still_being_written_is_left_to_settle(path, watchi
             file.write(f"part {part}\n")
         await asyncio.sleep(EVERY * 0.6)
     assert watching.count <= 1
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not watching.count:
             await asyncio.sleep(EVERY)
 

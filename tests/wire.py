@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 import pytest
 import uvloop
+from waiting import PATIENCE
 
 from gateway.config import Server
 from gateway.httpserver import Answer, HttpServer, Incoming
@@ -25,7 +26,7 @@ def on_both_loops(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     @functools.wraps(test)
     def run(loop_name: str, **arguments: object) -> None:
         with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
-            runner.run(asyncio.wait_for(test(**arguments), 30))  # type: ignore[arg-type]
+            runner.run(asyncio.wait_for(test(**arguments), 4 * PATIENCE))  # type: ignore[arg-type]
 
     signature = inspect.signature(test)
     name = inspect.Parameter("loop_name", inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -76,7 +77,7 @@ class Client:
         """All bytes until the server closes; a reset counts as a close."""
         data = b""
         try:
-            while piece := await asyncio.wait_for(self.reader.read(65_536), 10):
+            while piece := await asyncio.wait_for(self.reader.read(65_536), PATIENCE):
                 data += piece
         except ConnectionError:
             pass
@@ -84,7 +85,7 @@ class Client:
 
     async def reply(self) -> tuple[int, dict[str, str], bytes]:
         """One answer: status, headers in lower case, body."""
-        raw = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
+        raw = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE)
         first, *lines = raw[:-4].decode().split("\r\n")
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
         body = b""
@@ -132,9 +133,3 @@ async def connected(port: int) -> AsyncIterator[Client]:
         with suppress(ConnectionError):
             await writer.wait_closed()
 
-
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Wait for a condition; fail when it does not come true."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)

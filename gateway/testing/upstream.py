@@ -128,6 +128,9 @@ class FakeUpstream:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._connections.add(task)  # kept until it is done; `close` cancels it
         task.add_done_callback(self._connections.discard)
+        task.add_done_callback(lambda _: writer.close())  # also if it is cancelled before it began
+        if self._server is None:
+            task.cancel()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -139,8 +142,6 @@ class FakeUpstream:
             self.gone += 1
         except (_CutError, ConnectionError, asyncio.IncompleteReadError):
             pass
-        finally:
-            writer.close()
 
     async def _answer(self, request: Received, answer: "_Answer") -> None:
         self.open += 1

@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+from waiting import measured
 
 from gateway.accounts import passwords
 from gateway.accounts.passwords import Passwords, generate
@@ -47,6 +48,7 @@ async def test_no_record_or_a_damaged_one_is_refused_after_the_same_work(cheap, 
     assert ran == [16]
 
 
+@measured
 async def test_the_default_is_what_owasp_asks_for_and_runs_off_the_loop():
     lag = 0.0
     hashing = asyncio.ensure_future(Passwords(MASTER).hash("p"))
@@ -56,7 +58,7 @@ async def test_the_default_is_what_owasp_asks_for_and_runs_off_the_loop():
         await asyncio.sleep(0.005)
         lag = max(lag, loop.time() - before - 0.005)
     assert (await hashing).startswith("scrypt$131072$8$1$")
-    assert lag < 0.25
+    assert lag < 1
 
 
 async def test_at_most_two_hash_at_a_time(cheap, monkeypatch):
@@ -96,7 +98,7 @@ async def test_a_storm_is_not_kept_waiting_for_ever_and_who_gives_up_leaves_the_
 
     def scrypt(*args: object, **kwargs: object) -> bytes:
         ran.append(1)
-        end.wait(10)
+        end.wait(60)
         return b"x" * 32
 
     monkeypatch.setattr(passwords.hashlib, "scrypt", scrypt)

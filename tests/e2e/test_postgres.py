@@ -1,7 +1,6 @@
 """The whole gateway on PostgreSQL, alone and two of them; with the database gone under load."""
 
 import asyncio
-import time
 
 import asyncpg
 import msgspec
@@ -9,8 +8,7 @@ import pytest
 from postgres_server import Server, _programs, postgres
 from processes import GatewayProcess, Load, client
 from valkey_server import valkey_server
-
-pytestmark = pytest.mark.timeout(120)
+from waiting import until
 
 SECRET = "a secret that both gateways know, of forty bytes"
 A_CENT_EACH = [{"model": "demo/*", "input": "0", "output": "0", "per_request": "0.01"}]
@@ -35,10 +33,11 @@ async def test_keys_requests_and_the_ledger_live_there_and_survive_a_restart(tmp
             assert (await gateway.ask(session))[0] == 200
             assert (await gateway.ask(session, made["key"]))[0] == 200
             await asyncio.to_thread(gateway.command, "keys", "revoke", made["key"])
-            revoked = time.monotonic()
-            while (await gateway.ask(session, made["key"]))[0] != 401:
-                assert time.monotonic() - revoked < 1
-                await asyncio.sleep(0.02)
+
+            async def dead():
+                return (await gateway.ask(session, made["key"]))[0] == 401
+
+            assert await until(dead) < 10  # much less, but for a busy machine
         assert gateway.stop() == 0
         finished = [row for row in await asyncio.to_thread(rows, url) if row[1] == "ok"]
         assert len(finished) >= 2

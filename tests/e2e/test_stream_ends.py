@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 from running import PLUGINS, chat, provider, running
+from waiting import PATIENCE, measured
 
 from gateway import hookimpl, registry
 from gateway.testing import FakeUpstream
@@ -74,7 +75,7 @@ async def test_the_terminal_record_leaves_only_after_the_row_is_written(tmp_path
     ):
         before = TEXT + STOP + (USAGE if asked else b"")
         assert await reply.content.readexactly(len(before)) == before
-        await asyncio.wait_for(slow.at_work.wait(), 2)
+        await asyncio.wait_for(slow.at_work.wait(), PATIENCE)
         assert await quiet(reply)
         (row,) = await gw.rows(1)
         assert (row.id, row.outcome, row.output) == (reply.headers["x-request-id"], "ok", 3)
@@ -90,7 +91,7 @@ async def test_an_end_without_done_waits_for_the_row_as_well(tmp_path, upstream,
         gw.post(json=chat(stream=True)) as reply,
     ):
         assert await reply.content.readexactly(len(TEXT + STOP)) == TEXT + STOP
-        await asyncio.wait_for(slow.at_work.wait(), 2)
+        await asyncio.wait_for(slow.at_work.wait(), PATIENCE)
         assert await quiet(reply)
         assert not reply.content.at_eof()
         assert len(await gw.rows(1)) == 1
@@ -102,7 +103,7 @@ async def test_an_unstreamed_reply_leaves_only_after_the_row_is_written(tmp_path
     upstream.script(WHOLE)
     async with gateway(tmp_path, upstream, plugins=[*PLUGINS, {"use": "sink.slow"}]) as gw:
         asked = asyncio.ensure_future(gw.post(json=chat())._coro)
-        await asyncio.wait_for(slow.at_work.wait(), 2)
+        await asyncio.wait_for(slow.at_work.wait(), PATIENCE)
         await asyncio.sleep(0.1)
         assert not asked.done()
         (row,) = await gw.rows(1)
@@ -118,7 +119,7 @@ async def test_a_client_that_leaves_while_its_books_are_closed_changes_nothing(t
     async with gateway(tmp_path, upstream, plugins=[*PLUGINS, {"use": "sink.slow"}]) as gw:
         async with gw.post(json=chat(stream=True)) as reply:
             await reply.content.readexactly(len(TEXT + STOP))
-            await asyncio.wait_for(slow.at_work.wait(), 2)
+            await asyncio.wait_for(slow.at_work.wait(), PATIENCE)
         await asyncio.sleep(0.05)
         slow.may_end.set()
         await asyncio.sleep(0.05)
@@ -132,7 +133,7 @@ async def test_a_shutdown_that_cannot_wait_is_told_in_the_stream(tmp_path, upstr
     async with gateway(tmp_path, upstream) as gw, gw.post(json=chat(stream=True)) as reply:
         assert await reply.content.readexactly(len(TEXT)) == TEXT
         drain = asyncio.ensure_future(gw.service.drain(0.1))
-        last = await asyncio.wait_for(reply.read(), 2)
+        last = await asyncio.wait_for(reply.read(), PATIENCE)
         await drain
         assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "shutting_down"
         (row,) = await gw.rows(1)
@@ -143,9 +144,9 @@ async def test_a_stream_that_fits_into_the_drain_time_ends_as_usual(tmp_path, up
     upstream.script(TEXT, STOP + USAGE + DONE, pause=0.3, **SSE)
     async with gateway(tmp_path, upstream) as gw, gw.post(json=chat(stream=True)) as reply:
         await reply.content.readexactly(len(TEXT))
-        drain = asyncio.ensure_future(gw.service.drain(5))
+        drain = asyncio.ensure_future(gw.service.drain(PATIENCE))
         assert await reply.read() == STOP + DONE
-        await asyncio.wait_for(drain, 2)
+        await asyncio.wait_for(drain, PATIENCE)
         assert [row.outcome for row in await gw.rows(1)] == ["ok"]
 
 
@@ -172,15 +173,16 @@ async def late_json(seconds):
         await asyncio.gather(*serving)
 
 
-async def test_a_whole_reply_to_a_stream_that_has_begun_is_an_error_in_it(tmp_path):
+@measured
+async def test_a_whole_reply_to_a_stream_that_has_begun_is_an_error_in_it(tmp_path_factory):
     """Comments have committed an event stream: JSON cannot follow. Before the first comment it passes as it is."""
-    early = {"keepalive_after": 0.1, "keepalive_every": 0.1, "keepalive_before_headers": True}
-    async with late_json(0.3) as late, late_json(0) as prompt:
+    early = {"keepalive_after": 0.5, "keepalive_every": 0.5, "keepalive_before_headers": True}
+    async with late_json(1.5) as late, late_json(0) as prompt:
         entries = [
             {"name": name, "use": "provider.openai_compatible", "with": {"base_url": url}}
             for name, url in (("late", late), ("prompt", prompt))
         ]
-        async with running(tmp_path, providers=entries, stream=early) as gw:
+        async with running(tmp_path_factory.mktemp("begun"), providers=entries, stream=early) as gw:
             async with gw.post(json=chat("prompt/m", stream=True)) as reply:
                 assert (await reply.read(), reply.content_type) == (WHOLE, "application/json")
             async with gw.post(json=chat("late/m", stream=True)) as reply:

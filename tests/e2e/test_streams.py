@@ -83,6 +83,7 @@ async def test_the_headers_of_a_stream_keep_proxies_from_holding_it(lines):
 
 
 @pytest.mark.parametrize("asked", [{"stream": True}, ASKED])
+@measured
 async def test_silence_is_filled_with_comments_between_records(lines, asked):
     """The first after the delay, the next ones after their own; without them the bytes are the upstream's."""
     lines.first.script(HELLO, WORLD + STOP + DONE, content_type=SSE, pause=0.8)
@@ -95,6 +96,7 @@ async def test_silence_is_filled_with_comments_between_records(lines, asked):
     assert b"".join(piece for _, piece in pieces if piece != COMMENT) == HELLO + WORLD + STOP + DONE
 
 
+@measured
 async def test_no_comment_breaks_an_open_record(lines):
     """Half a record has left as read: until its other half comes, silence it is."""
     lines.first.script(HELLO + WORLD[:20], WORLD[20:] + STOP + DONE, content_type=SSE, pause=0.8)
@@ -103,6 +105,7 @@ async def test_no_comment_breaks_an_open_record(lines):
     assert row.outcome == "ok"
 
 
+@measured
 async def test_half_a_record_that_waits_leaves_room_for_comments(lines):
     """Where whole records leave, the half has not: comments come before it."""
     lines.first.script(HELLO + WORLD[:20], WORLD[20:] + STOP + DONE, content_type=SSE, pause=0.8)
@@ -111,6 +114,7 @@ async def test_half_a_record_that_waits_leaves_room_for_comments(lines):
     assert data.replace(COMMENT, b"") == HELLO + WORLD + STOP + DONE
 
 
+@measured
 async def test_no_comment_comes_before_the_upstreams_headers(lines):
     """They would commit status 200; the upstream may still fail."""
     reply, pieces = await lines.read(chat(stream=True, demo={"delay_ms": 500}))
@@ -118,14 +122,15 @@ async def test_no_comment_comes_before_the_upstreams_headers(lines):
     assert pieces[0][1].startswith(b"data: {")
 
 
-async def test_comments_come_before_the_headers_where_configured(tmp_path, lines, gateway_view):
+@measured
+async def test_comments_come_before_the_headers_where_configured(tmp_path_factory, lines, gateway_view):
     """Status 200 is out early; a later failure is told in the stream, and a next target can still answer."""
     sections = {
         "providers": [provider(lines.first, "first"), provider(lines.second, "second")],
         "models": [{"name": "m", "targets": ["first/m"]}, {"name": "two", "targets": ["first/m", "second/m"]}],
         "stream": {"keepalive_after": 0.1, "keepalive_every": 0.1, "keepalive_before_headers": True},
     }
-    async with running(tmp_path, **sections) as gw:
+    async with running(tmp_path_factory.mktemp("early"), **sections) as gw:
         early = Lines(gateway_view(gw), lines.first, lines.second)
         data, row = await early.whole(chat(stream=True, demo={"delay_ms": 500}))
         assert data.startswith(COMMENT * 3)
@@ -189,6 +194,7 @@ async def test_finish_reasons_and_a_clean_end_are_success_without_done(lines, as
     assert (row.outcome, row.input, row.output, row.estimated) == ("ok", 9, 3, False)
 
 
+@measured
 async def test_done_ends_the_stream_even_if_the_upstream_keeps_its_connection_open(lines):
     """Clients finish at `[DONE]`; nobody waits for what may never come."""
     lines.first.script(HELLO + STOP + DONE, content_type=SSE, ending="hang")
@@ -197,8 +203,7 @@ async def test_done_ends_the_stream_even_if_the_upstream_keeps_its_connection_op
     assert data == HELLO + STOP + DONE
     assert time.monotonic() - began < IDLE
     assert row.outcome == "ok"
-    await asyncio.sleep(0.05)
-    assert lines.first.open == 0
+    await until(lambda: not lines.first.open)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +222,7 @@ async def test_a_stream_that_fails_before_its_first_byte_falls_through_to_the_ne
     assert (row.provider, row.outcome, row.output) == ("second", "ok", 3)
 
 
+@measured
 async def test_headers_that_leave_before_it_is_known_who_answers_do_not_name_anyone(lines):
     """A comment sends them while a next target may still have to answer; where none can, they are complete."""
     lines.second.script(HELLO + STOP + DONE, content_type=SSE)
@@ -306,6 +312,7 @@ async def test_a_client_that_leaves_closes_the_upstream_within_a_second(patient,
     assert took < 1
 
 
+@measured
 async def test_a_client_that_does_not_read_slows_the_upstream_and_is_let_go(lines):
     """The gateway holds little; after `write_timeout` without a byte taken, both connections end."""
     key = await lines.view.new_key()
@@ -315,14 +322,13 @@ async def test_a_client_that_does_not_read_slows_the_upstream_and_is_let_go(line
         await client.send(post(lines.gw, chat(**ASKED)).replace(lines.gw.key.encode(), key.encode()))
         await asyncio.sleep(0.5)
         assert lines.first.open == 1  # it could not write its 39 MB: nobody takes them
-        async with asyncio.timeout(4):
-            while lines.first.open:
-                await asyncio.sleep(0.02)
+        await until(lambda: not lines.first.open)
         (row,) = await lines.view.rows_of(key)
     assert (row.outcome, row.error) == ("client_closed", "write_timeout")
     assert row.output > 0
 
 
+@measured
 async def test_a_client_that_reads_slowly_gets_everything(lines):
     """Slower than the upstream, faster than the deadline."""
     big = record("x" * 65_000)

@@ -139,10 +139,10 @@ async def test_without_tesseract_a_picture_is_not_readable(tmp_path, monkeypatch
 async def test_a_reader_that_hangs_is_ended_with_all_that_it_started(tmp_path, monkeypatch):
     program(tmp_path, monkeypatch, f"echo $$ >{tmp_path}/pid; exec sleep 60")
     began = time.monotonic()
-    assert (await Reader(Limits(timeout=2)).read(PNG)).reason == "too_slow"
-    assert time.monotonic() - began < 6
+    assert (await Reader(Limits(timeout=3)).read(PNG)).reason == "too_slow"
+    assert time.monotonic() - began < 30
     process = int((tmp_path / "pid").read_text())
-    for _ in range(100):
+    for _ in range(1000):
         stat = Path(f"/proc/{process}/stat")
         if not stat.exists() or stat.read_text().split()[2] == "Z":
             return

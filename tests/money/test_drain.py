@@ -7,10 +7,10 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from gateway.errors import Unavailable
 from gateway.exchange import Caller, Exchange, Price, Request, Target
@@ -137,14 +137,6 @@ async def running(drain):
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(condition):
-    """Wait for something that must come true soon."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen"
-        await asyncio.sleep(0.01)
-
-
 async def test_rows_of_all_workers_reach_the_store_once_and_in_batches(tmp_path, store, open_journal):
     first, second = open_journal(0), open_journal(1)
     for number in range(500):
@@ -241,7 +233,8 @@ async def test_rows_wait_while_the_database_is_away_and_go_when_it_is_back(
         store.away = True
         for number in range(50):
             journal.close(row(f"r{number}"))
-        await asyncio.sleep(0.5)
+        await until(lambda: drain.lag().rows == 50)
+        await asyncio.sleep(0.3)
         assert drain.lag().rows == 50
         assert drain.lag().bytes > 50 * 40
         store.away = False

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE
 
 from gateway.errors import Unavailable
 from gateway.exchange import Caller, Exchange, Price, Request, Target
@@ -225,7 +226,7 @@ def test_what_was_written_is_made_durable_in_groups(tmp_path, monkeypatch):
     journal = Journal(tmp_path, 0, fsync_ms=20, max_bytes=1 << 30)
     for number in range(200):
         journal.close(finished(number))
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while not calls and time.monotonic() < deadline:
         time.sleep(0.005)
     assert 1 <= len(calls) < 20
@@ -279,7 +280,7 @@ def test_a_record_costs_a_few_microseconds(journal):
         for _ in range(1000):
             journal.close(row)
         best = min(best, (time.perf_counter() - began) / 1000)
-    assert best < 50e-6
+    assert best < 100e-6
 
 
 def test_only_file_systems_that_overwrite_in_place_are_written_through_memory(tmp_path):

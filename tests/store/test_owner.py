@@ -31,7 +31,7 @@ async def main():
     store = await SqliteStore.open(data_dir)
     await OwnerServer(store, data_dir).start()
     print("ready", flush=True)
-    await asyncio.sleep(60)
+    await asyncio.sleep(600)
 
 asyncio.run(main())
 """

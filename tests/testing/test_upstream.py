@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from waiting import PATIENCE, until
 
 from gateway.testing import Behaviour, FakeUpstream
 
@@ -62,7 +63,7 @@ def chat(stream: bool = False, **demo: object) -> dict:
 
 async def ask(client: Client, body: dict | bytes, path: str = "/v1/chat/completions") -> tuple[int, dict, bytes, bool]:
     client.send(path, body)
-    return await asyncio.wait_for(client.answer(), 5)
+    return await asyncio.wait_for(client.answer(), PATIENCE)
 
 
 async def test_it_answers_every_endpoint_on_one_connection(client: Client, fake_upstream: FakeUpstream) -> None:
@@ -148,12 +149,10 @@ async def test_it_hangs_until_the_client_is_gone(
         assert (await client.head())[0] == 200
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(client.answer() if not seen else client.reader.readuntil(b"[DONE]"), 0.05)
-    assert fake_upstream.open == 1
+    await until(lambda: fake_upstream.open == 1)
     await client.close()
-    async with asyncio.timeout(1):
-        while fake_upstream.open:
-            await asyncio.sleep(0.005)
-    assert fake_upstream.gone == 1
+    await until(lambda: not fake_upstream.open)
+    await until(lambda: fake_upstream.gone == 1)
 
 
 @pytest.mark.parametrize(("body", "status"), [

