@@ -72,7 +72,7 @@ class Server:
     def _call(self, program: str, *arguments: str, check: bool = True) -> None:
         done = subprocess.run(
             [f"{self.programs}/{program}", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if program != "pg_ctl" else subprocess.DEVNULL,
-            stderr=subprocess.STDOUT, cwd="/", timeout=60, **self._run_as,
+            stderr=subprocess.STDOUT, cwd="/", timeout=180, **self._run_as,
         )
         if check and done.returncode:
             raise RuntimeError(f"{program} failed: {(done.stdout or b'').decode()}")
@@ -96,7 +96,7 @@ def postgres() -> Server:
     return server
 
 
-def wait_until(condition, seconds: float = 10.0) -> None:
+def wait_until(condition, seconds: float = 60.0) -> None:
     give_up = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > give_up:

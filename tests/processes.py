@@ -49,7 +49,11 @@ class GatewayProcess:
         self.write(**sections)
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __exit__(self, *_) -> None:
         self.kill()

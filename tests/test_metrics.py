@@ -49,7 +49,7 @@ def worker(directory, *args):
     """Run one process with metrics of its own, to its end."""
     done = subprocess.run(
         [sys.executable, "-c", WORKER, str(directory), *map(str, args)], check=True, capture_output=True,
-        env={"PYTHONPATH": str(Path(__file__).parents[1])}, timeout=30,
+        env={"PYTHONPATH": str(Path(__file__).parents[1])}, timeout=120,
     )
     return done.stdout.decode()
 

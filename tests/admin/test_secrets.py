@@ -1,7 +1,6 @@
 """A sweep: nothing that these tests use as a credential is in any answer, log, metric or file afterwards."""
 
 import re
-import statistics
 import time
 
 from people import PASSWORD
@@ -107,7 +106,7 @@ async def test_unknown_wrong_and_revoked_tokens_take_the_same_time(it):
             began = time.perf_counter()
             assert (await it.call(None, "GET", "/users", authorization=f"Bearer {token}")).status == 401
             times.append(time.perf_counter() - began)
-        took[kind] = statistics.median(times)
+        took[kind] = min(times)  # the other ones also tell how busy the machine is
     assert min(took.values()) >= 0.01
     assert max(took.values()) < 2 * min(took.values()), took
 

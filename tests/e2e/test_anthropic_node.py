@@ -27,7 +27,7 @@ async def results(demo):
     node = await asyncio.create_subprocess_exec(
         "node", str(HERE / "anthropic.mjs"), env=environment, stdout=asyncio.subprocess.PIPE
     )
-    out, _ = await asyncio.wait_for(node.communicate(), 60)
+    out, _ = await asyncio.wait_for(node.communicate(), 200)
     assert node.returncode == 0
     return json.loads(out)
 

@@ -81,7 +81,7 @@ async def ran(view, limited):
         str(PLACE / "venv/bin/python"), str(HERE / "scenarios.py"), env=environment,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )
-    out, told = await asyncio.wait_for(process.communicate(), 120)
+    out, told = await asyncio.wait_for(process.communicate(), 250)
     assert process.returncode == 0, told.decode()[-3000:]
     return json.loads(out.splitlines()[-1])
 

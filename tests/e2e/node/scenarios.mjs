@@ -137,7 +137,7 @@ const scenarios = {
     return { request_id };
   },
   client_timeout: () =>
-    failure(() => client.chat.completions.create(told({ hang: "before_headers" }), { timeout: 300 })),
+    failure(() => client.chat.completions.create(told({ hang: "before_headers" }), { timeout: 1000 })),
 };
 
 const results = {};

@@ -71,7 +71,7 @@ async def test_counting_costs_a_few_microseconds(place, exchange):
         for _ in range(500):
             await sink.on_usage(one)
         best = min(best, (time.perf_counter() - began) / 500)
-    assert best < 100e-6
+    assert best < 200e-6
 
 
 async def test_a_guardrails_verdict_is_counted_once_for_an_exchange(place, exchange):
