@@ -1,11 +1,18 @@
 """What all tests share."""
 
 import logging
+import os
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from gateway.accounts.passwords import Passwords
+
+# The same examples in every run, however slow the machine is. Who looks for more: HYPOTHESIS=explore pytest ...
+settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS", "steady"))
 
 
 @pytest.fixture(autouse=True)

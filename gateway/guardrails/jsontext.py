@@ -14,6 +14,8 @@ from gateway.hookspecs import Redaction
 
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})(?:\\u([dD][c-fC-F][0-9a-fA-F]{2}))?|(["\\/bfnrt]))')
 _LONGEST = 12  # a pair of surrogates
+_HIGH = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}")
+_LOW_TO_COME = re.compile(r"(?:\\(?:u(?:[dD](?:[c-fC-F][0-9a-fA-F]?)?)?)?)?\Z")
 _SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _IN_STRING = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 _BARE = re.compile(r"[-+.\w]+")
@@ -99,7 +101,12 @@ def seen(raw: str) -> tuple[str, Sequence[int] | None]:
 
 
 def before_open_escape(raw: str, limit: int) -> int:
-    """`limit`, or less where it would cut an escape, or one that is not complete."""
+    """`limit`, or less where it would cut an escape or a pair of them, or one that is not complete."""
+    open_ = _before_open_one(raw, limit)
+    return limit if open_ == limit else _before_open_one(raw, open_)  # it may be the second of a pair
+
+
+def _before_open_one(raw: str, limit: int) -> int:
     last = raw.rfind("\\", max(0, limit - _LONGEST), limit)
     if last < 0:
         return limit
@@ -107,9 +114,12 @@ def before_open_escape(raw: str, limit: int) -> int:
     while first and raw[first - 1] == "\\":
         first -= 1
     if (last - first) % 2:  # an escaped backslash
-        return limit if last < limit else first
+        return limit
     escape = _ESCAPE.match(raw, last)
-    return limit if escape is not None and escape.end() <= limit else first
+    if escape is None or escape.end() > limit:
+        return first
+    half = escape.end() == limit and _HIGH.fullmatch(escape[0]) and _LOW_TO_COME.match(raw, limit)
+    return first if half else limit
 
 
 def fitted(raw: str, edits: Iterable[Redaction], cursor: JsonCursor) -> list[Redaction]:

@@ -93,7 +93,7 @@ class Voice:
             raw = self._joined()
             if not self._begun and not self._begin(raw) and not ended:
                 return
-            text, places = (raw, None) if self._json is None else seen(raw)
+            text, places = self._read(raw, ended=ended)
             hits = await self._look(text)
             final = ended or self._in_doubt
             if not final and any(_refuses_all(hit) for hit in hits):
@@ -105,6 +105,13 @@ class Voice:
             self.hits += decided
             self._settle(raw, text, places, decided, limit)
         self._free()
+
+    def _read(self, raw: str, *, ended: bool) -> tuple[str, Sequence[int] | None]:
+        """The text as a person would read it. In JSON without the beginning of an escape: its characters are not the
+        text's, and would let go of what comes long before them."""
+        if self._json is None:
+            return raw, None
+        return seen(raw if ended else raw[: before_open_escape(raw, len(raw))])
 
     async def _look(self, text: str) -> list[Hit]:
         """All hits in the fresh text, seen after what is remembered."""

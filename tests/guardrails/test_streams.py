@@ -140,6 +140,22 @@ async def test_an_escaped_secret_in_arguments_is_seen():
         }
 
 
+@pytest.mark.parametrize(
+    ("text", "guardrail"),
+    [(r'{"ssn": "of Ann: 123-45-678\u0039."}', PERSONAL), (r'{"of": "380\ud835\udfd1"}', Numbers()), (r'{"n": "\\ud835123\u0034"}', Numbers())],
+    ids=["an escape", "a pair of them", "no pair"],
+)
+async def test_an_escape_that_is_cut_does_not_let_go_of_what_comes_before_it(text, guardrail):
+    """Its half is longer than what it will be."""
+    stage = only("g", guardrail, entry=Acting(action="redact"))
+    whole = said(await through(stage, [call(text)]), "arguments")
+    assert "_REDACTED]" in whole
+    for first in range(len(text)):
+        for second in range(first, len(text)):
+            out = await through(stage, [call(piece) for piece in pieces(text, [first, second])])
+            assert said(out, "arguments") == whole, (first, second)
+
+
 async def test_a_window_lets_text_out_before_the_answer_is_complete():
     class Score:
         hold_back = 0

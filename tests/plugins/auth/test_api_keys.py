@@ -225,7 +225,7 @@ async def test_unknown_wrong_and_malformed_keys_get_the_same_words(world):
 
 
 @given(noise=st.text(min_size=1, max_size=80))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
 def test_any_text_is_refused_without_being_repeated(noise):
     async def run() -> None:
         world = World(None, State(), refusal_delay=0)
