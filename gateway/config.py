@@ -67,6 +67,14 @@ class Journal(_Strict, frozen=True):
     max_bytes: Annotated[int, Meta(ge=1 << 20, description="Above it (database away) new requests get 503.")] = 1 << 30
 
 
+class Retention(_Strict, frozen=True):
+    """For how many days things are kept, for tenants without days of their own; `null` is for good."""
+
+    audit_days: Annotated[Count | None, Meta(description="Audit entries; they keep their place in the chain.")] = None
+    content_days: Annotated[Count | None, Meta(description="Logged requests and answers.")] = 30
+    usage_days: Annotated[Count | None, Meta(description="Single requests in the ledger; sums by day stay.")] = None
+
+
 class ProviderEntry(_Strict, frozen=True):
     """One configured upstream: `use` names the plugin, `with` its options."""
 
@@ -256,6 +264,7 @@ class Config(_Strict, frozen=True):
     models: tuple[ModelEntry, ...] = ()
     plugins: tuple[PluginEntry, ...] = ()
     guardrails: Guardrails = Guardrails()
+    retention: Annotated[Retention, Meta(description="Changing it needs a restart.")] = Retention()
     prices: tuple[PriceEntry, ...] = ()
     unpriced: Annotated[
         Literal["flag", "refuse"],

@@ -16,11 +16,14 @@ from typing import Final, TypeVar
 
 import structlog
 
+from gateway.accounts.book import Book
 from gateway.accounts.bootstrap import FirstRun, bootstrap, load_master_secret
+from gateway.accounts.retention import Keeping
 from gateway.clock import now_ms
-from gateway.config import Config
+from gateway.config import Config, Retention
 from gateway.errors import Unavailable
 from gateway.exchange import Level
+from gateway.instance import instance
 from gateway.metrics import MAX_TENANTS, Metrics
 from gateway.money import ledger
 from gateway.money.budgets import budget_keys, budgets, periods
@@ -49,12 +52,15 @@ _log = structlog.get_logger("gateway.owner")
 class Owner:
     """The open database with everything that runs beside it. Make it with `open`."""
 
-    def __init__(self, store: Store, secret: bytes, state: SharedState, data_dir: Path) -> None:
+    def __init__(
+        self, store: Store, secret: bytes, state: SharedState, data_dir: Path, retention: Retention
+    ) -> None:
         self.store = store
         self.secret = secret
         self.state = state
         self._drain = Drain(_Charging(store, state), data_dir / "journal")
         self._server = OwnerServer(store, data_dir)
+        self.keeping = Keeping(Book(store, secret), retention, instance(data_dir))
         self._tasks = Tasks()
 
     @classmethod
@@ -75,7 +81,7 @@ class Owner:
         store = await _patiently(lambda: own_store(config, data_dir, changed), give_up)
         try:
             state = make_state()
-            owner = cls(store, secret, state, data_dir)
+            owner = cls(store, secret, state, data_dir, config.retention)
             await _patiently(owner._catch_up, give_up)
         except BaseException:
             await store.close()
@@ -90,6 +96,7 @@ class Owner:
         self._tasks.spawn(self._drain.run(), "drain the journals")
         self._tasks.spawn(fill_missing(self.store), "add up the ledger")
         self._tasks.spawn(self._sweep(), "sweep the shared state")
+        self._tasks.spawn(self.keeping.run(), "take away what is over its time")
         self._tasks.spawn(self._measure(metrics), "measure what waits")
 
     async def first_run(self) -> FirstRun | None:

@@ -12,7 +12,7 @@ from gateway.accounts.records import AuditEntry
 from gateway.errors import InvalidRequest
 from gateway.store import Page, Store
 from gateway.store.accountrecords import Audited
-from gateway.store.work import FIRST_MAC, chained, entry_digest
+from gateway.store.chain import FIRST_MAC, chained, emptied, entry_digest
 
 _BATCH: Final = 1000
 # Logins that failed, and everything that gives or takes rights.
@@ -42,7 +42,7 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     def where(self, who: Principal) -> dict[str, Any]:
         """The conditions, cut to what `who` may see."""
-        where: dict[str, Any] = who.scope("audit:read", self.tenant)
+        where: dict[str, Any] = who.scope("audit:read", self.tenant) | {"pruned": 0}
         fields = {name: getattr(self, name) for name in self.__struct_fields__ if name != "tenant"}
         return where | {name: value for name, value in fields.items() if value is not None}
 
@@ -96,7 +96,8 @@ async def verify(store: Store, key: bytes, known: tuple[int, str] | None = None)
     """Check the chain from its first entry on; stops at the first that is broken.
 
     `known` is a place in the chain and its link, as some earlier check saw it: kept outside of the database, it shows
-    that nobody cut the chain off and wrote on from there.
+    that nobody cut the chain off and wrote on from there. An entry whose time is over is empty, and has a
+    mark that only the gateway can make.
     """
     last, last_mac = await store.audit_head()
     if known is not None and known[0] > last:
@@ -127,6 +128,8 @@ def _parsed(head: str | None) -> tuple[int, str] | None:
 def _fault(each: Audited, key: bytes, expected: int, before: str) -> str:
     if each.seq != expected:
         return f"the entries from {expected} to {each.seq - 1} are missing"
+    if each.entry is None and not hmac.compare_digest(emptied(key, each.seq, each.digest), each.mark):
+        return "it was emptied before its time was over"
     if each.entry is not None and not hmac.compare_digest(entry_digest(key, each.entry), each.digest):
         return "its content was changed"
     if not hmac.compare_digest(chained(key, each.seq, before, each.digest), each.mac):

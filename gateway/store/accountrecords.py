@@ -19,12 +19,13 @@ _AUDIT = AuditEntry.__struct_fields__
 
 
 class Audited(msgspec.Struct, frozen=True):
-    """An audit entry as it is stored: its place in the chain, and `None` where its time is over."""
+    """An audit entry as it is stored: its place in the chain, and `None` with a mark where its time is over."""
 
     seq: int
     entry: AuditEntry | None
     digest: str
     mac: str
+    mark: str = ""
 
 
 class AccountRecords:
@@ -126,7 +127,10 @@ class AccountRecords:
             f"ORDER BY seq {'DESC' if after is None else 'ASC'} LIMIT ${len(args)}",
             *args,
         )
-        return tuple(Audited(row[0], None if row[-1] else _entry(row[1:-3]), row[-3], row[-2]) for row in rows)
+        return tuple(
+            Audited(row[0], None if row[-1] else _entry(row[1:-3]), row[-3], row[-2], row[1] if row[-1] else "")
+            for row in rows
+        )
 
     async def audit_head(self) -> tuple[int, str]:
         """The number and the link of the last entry that was written."""
@@ -157,7 +161,7 @@ def _audit_condition(name: str, value: object, args: list[object]) -> str:
     args += values
     if name in ("since", "until"):
         return f"ts_ms {'>=' if name == 'since' else '<'} ${len(args)}"
-    if name not in _AUDIT:
+    if name not in _AUDIT and name != "pruned":
         raise KeyError(name)
     marks = ", ".join(f"${n}" for n in range(len(args) - len(values) + 1, len(args) + 1))
     return f"{name} IN ({marks or 'NULL'})"

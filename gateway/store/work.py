@@ -3,8 +3,6 @@
 A `Note` is the audit entry of what the other steps do: nothing is done without it being written down.
 """
 
-import hashlib
-import hmac
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -13,10 +11,11 @@ import msgspec
 from gateway.accounts.records import AuditEntry
 from gateway.clock import now_ms
 from gateway.errors import NotFound, Stale
+from gateway.store.chain import append
 from gateway.store.database import Transaction
+from gateway.store.expiry import Expire, Lease, expire, take
 from gateway.store.tables import TABLES, condition, fields_of, table_of, values_of
 
-FIRST_MAC: Final = "0" * 64
 # Tables without a struct: what their rows are is up to the statements that use them.
 _PLAIN: Final = {
     "team_members": {"team_id", "user_id", "tenant_id", "created"},
@@ -75,7 +74,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     forgotten: int
 
 
-Step = Put | Change | Remove | Note | Failed
+Step = Put | Change | Remove | Note | Failed | Lease | Expire
 
 
 def put(record: msgspec.Struct, **secrets: object) -> Put:
@@ -98,34 +97,16 @@ async def run(tx: Transaction, steps: Sequence[Step]) -> int:
         if isinstance(step, Put):
             await _put(tx, step)
         elif isinstance(step, Note):
-            await note(tx, step)
+            await append(tx, step.entry, step.key)
+        elif isinstance(step, Lease):
+            changed += await take(tx, step)
+        elif isinstance(step, Expire):
+            changed += await expire(tx, step)
         elif isinstance(step, Failed):
             await _failed(tx, step)
         else:
             changed += await (_change(tx, step) if isinstance(step, Change) else _remove(tx, step))
     return changed
-
-
-async def note(tx: Transaction, step: Note) -> None:
-    """Append an entry to the chain."""
-    # The head first: whoever writes at the same time waits for its row, whatever the database.
-    ((seq, before),) = await tx.rows("UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq, mac")
-    digest = entry_digest(step.key, step.entry)
-    columns = ("seq", *AuditEntry.__struct_fields__, "digest", "mac", "pruned")
-    fields = msgspec.structs.asdict(step.entry) | {"detail": msgspec.json.encode(step.entry.detail).decode()}
-    mac = chained(step.key, seq, before, digest)
-    await tx.insert("audit", columns, [(seq, *fields.values(), digest, mac, 0)])
-    await tx.rows("UPDATE audit_head SET mac = $1 WHERE id = 1", mac)
-
-
-def entry_digest(key: bytes, entry: AuditEntry) -> str:
-    """A keyed hash of all that an entry says."""
-    return hmac.digest(key, msgspec.json.encode(entry), hashlib.sha256).hex()
-
-
-def chained(key: bytes, seq: int, before: str, digest: str) -> str:
-    """The link of one entry to the one before it."""
-    return hmac.digest(key, f"{seq}|{before}|{digest}".encode(), hashlib.sha256).hex()
 
 
 async def _put(tx: Transaction, step: Put) -> None:

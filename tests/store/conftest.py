@@ -11,7 +11,7 @@ from gateway.store import Store
 from gateway.store.postgres import PostgresStore
 from gateway.store.sqlite import SqliteStore
 
-EVERY_DATABASE = {"test_store.py", "test_append.py", "test_rollups.py", "test_work.py"}
+EVERY_DATABASE = {"test_store.py", "test_append.py", "test_rollups.py", "test_work.py", "test_retention.py"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
