@@ -34,8 +34,8 @@ FROM {numbers}
 """
 COLUMNS = (
     "id, ts_ms, tenant, key, key_name, owner, environment, endpoint, model, provider, target_model, outcome, "
-    "http_status, streamed, input, output, cached, cache_write, reasoning, estimated, cost, price_version, unpriced, ttfb_us, "
-    "duration_us, overhead_us, error, team"
+    "http_status, streamed, input, output, cached, cache_write, reasoning, estimated, cost, price_version, unpriced, "
+    "ttfb_us, duration_us, overhead_us, error, team"
 )
 SERIES = {
     False: "(WITH RECURSIVE c(n) AS (SELECT {a} UNION ALL SELECT n + 1 FROM c WHERE n < {b}) SELECT n FROM c) AS c",
