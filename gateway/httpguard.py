@@ -222,12 +222,16 @@ class Connection(Turns):
         """Parse what came, and keep the books on heads: since when, how large, followed by what."""
         if self.broken:
             return
-        before = self._request_count
+        requests, body, taken = self._request_count, not self._payload.is_eof(), self._payload.total_bytes
         super().data_received(data)
-        if self._request_count != before:
+        if self._request_count != requests:
             self._arrived(len(data))
+        elif body:
+            self._in_body(len(data))
+            if self._payload.is_eof() and self._payload.total_bytes - taken < len(data) and data[-2:] != b"\r\n":
+                self._in_head(1)  # behind the body's end the next head has begun
         elif data:
-            self._in_head(len(data)) if self._payload.is_eof() else self._in_body(len(data))
+            self._in_head(len(data))
         if self._upgraded:  # asked for another protocol: it gets an answer in this one, and nothing more is read
             self.broken = True
             self.keep_open = False

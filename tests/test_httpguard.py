@@ -129,6 +129,28 @@ async def test_the_head_deadline_does_not_count_idle_time_or_serving():
 
 
 @on_both_loops
+@pytest.mark.parametrize("coding", ["", "chunked"])
+@measured
+async def test_what_comes_after_a_head_is_its_body_and_no_head_however_long_it_is(coding: str):
+    """Also its last piece: the connection stays open, is idle for longer than a head may take, and serves the next."""
+    body = b"x" * 200_000
+    framing = f"Content-Length: {len(body)}" if not coding else "Transfer-Encoding: chunked"
+    sent = body if not coding else b"30d40\r\n" + body + b"\r\n0\r\n\r\n"
+    async with serving(echo, header_timeout=0.4, keepalive_timeout=20) as (server, port), connected(port) as client:
+        for _ in range(2):
+            await client.send(head("Host: x", framing, start="POST / HTTP/1.1"), sent[:1000], sent[1000:], pause=0.05)
+            status, headers, got = await client.reply()
+            assert (status, headers.get("connection"), got) == (200, None, body)
+        await asyncio.sleep(1.5)
+        await client.send(GET[:-4], b"\r\n\r\n")
+        assert (await client.reply())[0] == 200
+        await client.send(head("Host: x", "Content-Length: 4", start="POST / HTTP/1.1"), b"bodyGET / HT")
+        assert (await client.reply())[0] == 200
+        assert (await client.rest()).startswith(b"HTTP/1.1 408 ")
+    assert server.refused["header_timeout"] == 1
+
+
+@on_both_loops
 @pytest.mark.parametrize("framing", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
 @measured
 async def test_a_dripping_body_is_cut_at_its_deadline(framing: str):

@@ -216,6 +216,7 @@ async def test_an_owner_that_does_not_answer_is_unavailable_in_time(store, serve
     async with store._writer._turn:
         with pytest.raises(StoreUnavailable, match="did not answer"):
             await remote.create_key(new_key())
+    remote._deadline = 60
     await remote.create_tenant(Tenant(id="t", name="T", created=1))
     await remote.close()
 
