@@ -137,7 +137,11 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Context(msgspec.Struct, frozen=True):
-    """Where a checked text stands: `direction` is input or output, `part` as in `events.Text`."""
+    """Where a checked text stands: `direction` is input or output, `part` as in `events.Text`.
+
+    Of requests it can also be `tools` (their definitions), `tool_result`, `document`, or `file` (read by
+    `guardrail.files`): texts that nobody in the conversation has written.
+    """
 
     direction: str
     exchange: Exchange

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.detect.indirect import in_any_text, in_foreign_text
 from gateway.detect.linear import load
 from gateway.detect.patterns import PatternSet, compile_text
 from gateway.detect.phrases import Hit, Phrases, Plain, Rule, filled, heads, plain
@@ -16,6 +17,9 @@ from gateway.detect.words import read
 from gateway.hookspecs import Finding
 
 _MENTIONED = 0.35  # somebody speaks about such a phrase
+_ENDS = (". ", "! ", "? ", "\n")
+# Texts that nobody in the conversation has written: what tools answer, documents, files.
+FOREIGN = frozenset({"tool_result", "document", "file"})
 
 
 class Words(msgspec.Struct, frozen=True):
@@ -50,7 +54,7 @@ class InjectionRules:
         return _merged(found)
 
     def _in(self, seen: Plain) -> Iterator[Finding]:
-        for hit in self._phrases.find(seen.text):
+        for hit in self._phrases.find(seen.text, _mentioned):
             score = _MENTIONED if _mentioned(seen.text, hit) else hit.rule.score
             yield Finding(*seen.span(hit.start, hit.end), hit.rule.kind, score)
 
@@ -71,14 +75,31 @@ class Injections:
         self._rules = InjectionRules()
         self._model = load("injection")
 
-    def findings(self, text: str) -> list[Finding]:
-        """What the rules find; where they find nothing, a judgement of the whole text, however unlikely."""
+    def findings(self, text: str, part: str = "content") -> list[Finding]:
+        """What the rules find; where they find nothing, a judgement of the whole text, however unlikely.
+
+        Rules are stricter with what nobody in the conversation has written. Phrases that are only mentioned say nothing
+        of the rest of a text: that is judged without them.
+        """
         seen = plain(text)
         found = self._rules.findings_in(seen, text)
-        if text and not found:
-            likely = self._model.scores(seen.text)["injection"]
-            found.append(Finding(0, len(text), "likely", likely))
-        return found
+        found += in_foreign_text(text) if part in FOREIGN else in_any_text(text)
+        if not text or any(finding.score > _MENTIONED for finding in found):
+            return found
+        likely = self._model.scores(_without(seen, found) if found else seen.text)["injection"]
+        return [*found, Finding(0, len(text), "likely", likely)]
+
+
+def _without(seen: Plain, mentions: Iterable[Finding]) -> str:
+    """The text without the sentences that mention a phrase."""
+    text = seen.text
+    if len(text) != seen.whole:
+        return ""  # where a mention stands is not known
+    for finding in mentions:
+        start = max(text.rfind(end, 0, finding.start) for end in _ENDS) + 1
+        end = min((at for at in (text.find(end, finding.end) for end in _ENDS) if at >= 0), default=len(text))
+        text = text[:start] + " " * (end - start) + text[end:]
+    return text
 
 
 def _merged(found: Iterable[Finding]) -> list[Finding]:

@@ -6,12 +6,15 @@ rules. Which phrases are looked for is said in `gateway.detect.words`.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 import msgspec
 
 from gateway.detect.normalise import Folded, fold
-from gateway.detect.patterns import PatternSet
+from gateway.detect.patterns import Match, PatternSet
+
+_MOST = 20  # matches of a rule that are looked at
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -57,22 +60,30 @@ class Phrases:
         self._patterns = PatternSet([bytes_pattern(rule.pattern) for rule in rules], first)
         self._second = PatternSet([bytes_pattern(rule.needs[-1]) for rule in rules])
 
-    def find(self, text: str) -> list[Hit]:
-        """The first match of each rule, in a text as `plain` gives it."""
+    def find(self, text: str, excused: Callable[[str, Hit], bool] | None = None) -> list[Hit]:
+        """The first match of each rule in a text as `plain` gives it; if it is `excused`, the first that is not."""
         data = text.encode("utf-8", "replace")
         numbers = self._patterns.hits(data)
         if not numbers:
             return []
         found = []
         for number in sorted(set(numbers).intersection(self._second.hits(data))):
-            for match in self._patterns.find(number, data):
-                start, end = match.span()
-                if len(data) != len(text):
-                    start = len(data[:start].decode("utf-8", "ignore"))
-                    end = len(data[: match.end()].decode("utf-8", "ignore"))
-                found.append(Hit(start, end, self._rules[number]))
-                break
+            first: Hit | None = None
+            for match in islice(self._patterns.find(number, data), _MOST if excused else 1):
+                hit = self._hit(match, number, data, text)
+                first = first or hit
+                if excused is None or not excused(text, hit):
+                    first = hit
+                    break
+            found += [first] if first else []
         return found
+
+    def _hit(self, match: Match, number: int, data: bytes, text: str) -> Hit:
+        start, end = match.span()
+        if len(data) != len(text):
+            start = len(data[:start].decode("utf-8", "ignore"))
+            end = len(data[: match.end()].decode("utf-8", "ignore"))
+        return Hit(start, end, self._rules[number])
 
 
 def plain(text: str) -> Plain:

@@ -59,17 +59,28 @@ def in_block(block: dict[str, Any], holder: list[Any] | None = None, number: int
     elif kind in ("tool_use", "server_tool_use", "mcp_tool_use"):
         yield from _parted(said_anywhere({"input": block.get("input")}), "arguments", number)
     elif kind == "tool_result":
-        yield from _content(block, "content")
+        yield from _inside(_content(block, "content"), "tool_result")
     elif kind == "document":
-        yield from _field(block, "title", "content", number)
-        yield from _field(block, "context", "content", number)
+        yield from _field(block, "title", "document", number)
+        yield from _field(block, "context", "document", number)
         source = block.get("source")
         if type(source) is dict and source.get("type") == "text":
-            yield from _field(source, "data", "content", number)
+            yield from _field(source, "data", "document", number)
         elif type(source) is dict and source.get("type") == "content":
-            yield from _content(source, "content")
+            yield from _inside(_content(source, "content"), "document")
+    elif kind == "search_result":
+        found = {name: value for name, value in block.items() if name not in _SKIPPED}
+        yield from _inside(said_anywhere(found), "document")
     elif kind not in ("image", "redacted_thinking"):
         yield from said_anywhere({name: value for name, value in block.items() if name not in _SKIPPED})
+
+
+def _inside(spots: Iterator[Spot], part: str) -> Iterator[Spot]:
+    """What stands in a tool's result or a document: nobody's word in the conversation."""
+    for spot in spots:
+        if spot.part == "content":
+            spot.part = part
+        yield spot
 
 
 def _field(holder: dict[str, Any], name: str, part: str, number: int) -> Iterator[Spot]:

@@ -52,18 +52,28 @@ def _in_block(block: dict[str, Any], holder: list[Any], number: int) -> Iterator
         elif kind == "toolUse":
             yield from _parted(said_anywhere({"input": value.get("input")}), "arguments", number)
         elif kind == "toolResult":
-            yield from _content(value.get("content"))
+            yield from _inside(_content(value.get("content")), "tool_result")
         elif kind == "document":
-            yield from _field(value, "name", "content", number)
-            yield from _field(value, "context", "content", number)
+            yield from _field(value, "name", "document", number)
+            yield from _field(value, "context", "document", number)
             source = value.get("source")
             if type(source) is dict:
-                yield from _field(source, "text", "content", number)
-                yield from _content(source.get("content"))
+                yield from _field(source, "text", "document", number)
+                yield from _inside(_content(source.get("content")), "document")
+        elif kind == "searchResult":
+            yield from _inside(said_anywhere({kind: value}), "document")
         else:
             yield from said_anywhere({kind: value})
     if "json" in block:
         yield from said_anywhere({"json": block["json"]})
+
+
+def _inside(spots: Iterator[Spot], part: str) -> Iterator[Spot]:
+    """What stands in a tool's result or a document: nobody's word in the conversation."""
+    for spot in spots:
+        if spot.part == "content":
+            spot.part = part
+        yield spot
 
 
 def _thought(

@@ -27,6 +27,7 @@ _CALLS = frozenset({
     "function_declarations",
 })  # fmt: skip
 _DATA = frozenset({"inlineData", "inline_data"})
+_INSIDE = {"args": "arguments", "functionResponse": "tool_result", "function_response": "tool_result"}
 # What a tool gets or gives is all text, whatever its fields are called.
 _FREE = frozenset({"args", "response"})
 
@@ -101,8 +102,7 @@ def strings(value: Any, part: str, parent: str, depth: int = 0, *, free: bool = 
                 if item and (free or not _is_name(name, parent)):
                     yield Spot(item, part, value, name)
             elif free or name not in _IDENTIFIERS or type(item) is dict:
-                tool = "arguments" if name == "args" else part
-                yield from strings(item, tool, name, depth + 1, free=free or name in _FREE)
+                yield from strings(item, _INSIDE.get(name, part), name, depth + 1, free=free or name in _FREE)
     elif type(value) is list:
         for number, item in enumerate(value):
             if type(item) is str:

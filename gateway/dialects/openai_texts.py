@@ -26,6 +26,8 @@ _SETTINGS = frozenset({
     "route", "transforms", "cache_salt", "request_id", "demo",
 })  # fmt: skip
 _TOOLS = frozenset({"tools", "functions", "response_format"})
+_RESULT_ROLES = frozenset({"tool", "function"})
+_WHOLE = frozenset({"tools", "arguments", "tool_result", "document"})  # parts that hold for all that is inside
 _IDENTIFIERS = frozenset({
     "role", "type", "id", "tool_call_id", "call_id", "file_id", "mime_type", "media_type", "format", "required",
     "$ref", "$id", "$schema", "signature", "encrypted_content", "thought_signature",
@@ -67,7 +69,7 @@ def read_by_model(body: dict[str, Any]) -> Iterator[Spot]:
     for name, value in body.items():
         if name in _SETTINGS:
             continue
-        part = "tools" if name in _TOOLS else "content"
+        part = "tools" if name in _TOOLS else "document" if name == "documents" else "content"
         if type(value) is str:
             if value:
                 yield Spot(value, part, body, name)
@@ -161,8 +163,10 @@ def _strings(value: Any, part: str, parent: str, depth: int = 0) -> Iterator[Spo
     if depth > _MAX_DEPTH:
         raise RecursionError("more levels than a request can have")
     if type(value) is dict:
+        if parent == "messages" and value.get("role") in _RESULT_ROLES:
+            part = "tool_result"
         for name, item in value.items():
-            of = part if part in ("tools", "arguments") else _PARTS.get(name, part)
+            of = part if part in _WHOLE else _PARTS.get(name, part)
             if type(item) is str:
                 if item and not _is_name(name, item, parent):
                     yield Spot(item, of, value, name)

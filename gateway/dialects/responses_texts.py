@@ -24,7 +24,11 @@ def read_by_model(body: dict[str, Any]) -> Iterator[Spot]:
     given = body.get("input")
     if type(given) is list:
         for item in given:
-            yield from in_item(item, given)
+            result = type(item) is dict and str(item.get("type")).endswith("_output")
+            for spot in in_item(item, given):
+                if result or (spot.holder is item and spot.key == "output"):
+                    spot.part = "tool_result"
+                yield spot
     elif "input" in body:
         yield from _field(body, "input")
     prompt = body.get("prompt")

@@ -45,7 +45,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     ] = ()
     timeout: Annotated[float, Meta(gt=0, le=120)] = 10.0
     max_characters: Annotated[int, Meta(ge=100, description="Longer texts are judged by their two ends.")] = 16_000
-    parts: tuple[str, ...] = ("content", "reasoning")
+    parts: tuple[str, ...] = ("content", "reasoning", "tool_result", "document")
     apply_to: Literal["input", "output", "both"] = "both"
 
 

@@ -33,9 +33,10 @@ class PromptInjection:
         self.threshold = options.threshold
         self._injections = Injections()
 
-    def scan(self, text: str, part: str = "content") -> Sequence[Finding]:  # noqa: ARG002
+    def scan(self, text: str, part: str = "content") -> Sequence[Finding]:
         """See `Detector.scan`. Weak findings too: `threshold` says what counts.
 
-        The kinds are those of the rules, `obfuscated`, and `likely` for the model's word.
+        The kinds are those of the rules, `obfuscated`, `indirect` for what stands where no instruction belongs, and
+        `likely` for the model's word. What tools and documents say is judged more strictly.
         """
-        return self._injections.findings(text)
+        return self._injections.findings(text, part)
