@@ -12,6 +12,18 @@ import pytest
 PROGRAM = shutil.which("valkey-server") or shutil.which("redis-server")
 
 
+AWAY, BACK = "the shared state cannot be reached", "the shared state is back"
+
+
+def losses(*gateways) -> tuple[int, bool]:
+    """How often a process of these gateways could not reach the server, and whether each can again.
+
+    On a machine that is busy enough the server counts as away for a moment: then the limits are not common.
+    """
+    log = "".join(gateway.log for gateway in gateways)
+    return log.count(AWAY), log.count(AWAY) == log.count(BACK)
+
+
 class Server:
     """One server without persistence; `stop` and `start` again on the same port lose what it knew."""
 
