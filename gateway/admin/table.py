@@ -7,6 +7,7 @@ from gateway.admin import (
     credentials,
     guardrailpolicies,
     keys,
+    reports,
     serviceaccounts,
     teams,
     tenants,
@@ -18,5 +19,5 @@ from gateway.admin import (
 ENDPOINTS = (
     *auth.ROUTES, *tenants.ROUTES, *teams.ROUTES, *users.ROUTES, *keys.ROUTES, *serviceaccounts.ROUTES, *audit.ROUTES,
     *credentials.ROUTES, *contents.ROUTES, *guardrailpolicies.ROUTES,
-    *usage.ROUTES,
+    *usage.ROUTES, *reports.ROUTES,
 )  # fmt: skip

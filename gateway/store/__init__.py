@@ -186,7 +186,8 @@ class UsageStore(Protocol):
         """One exchange with its attempts."""
 
     async def usage_sums(
-        self, which: "Which", start_ms: int, end_ms: int, by: "By | None" = None, starts: Sequence[int] = ()
+        self, which: "Which", start_ms: int, end_ms: int, by: "By | Sequence[By] | None" = None,
+        starts: Sequence[int] = (),
     ) -> "tuple[Sums, ...]":
         """Usage from `start_ms` until before `end_ms`, of each group that has any; by group, then by time.
 

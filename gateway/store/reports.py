@@ -40,10 +40,11 @@ class Which(msgspec.Struct, frozen=True, kw_only=True):
 class Sums(msgspec.Struct, frozen=True):
     """Usage added up, of one group, from `start_ms` on. `cost` is in nano-dollars, times are sums in microseconds.
 
-    `answered` counts those that a first byte came for; `refused` those that the gateway refused itself.
+    `names` are the group's, one for each thing that was grouped by. `answered` counts those that a first byte came
+    for; `refused` those that the gateway refused itself.
     """
 
-    group: str
+    names: tuple[str, ...]
     start_ms: int
     requests: int = 0
     succeeded: int = 0
@@ -59,6 +60,11 @@ class Sums(msgspec.Struct, frozen=True):
     duration_us: int = 0
     ttfb_us: int = 0
     answered: int = 0
+
+    @property
+    def group(self) -> str:
+        """The name of the group, where it was grouped by one thing; empty for all together."""
+        return self.names[0] if self.names else ""
 
 
 class UsageReports:
@@ -78,43 +84,50 @@ class UsageReports:
         return ledger.from_values(rows[0], [*attempts])
 
     async def usage_sums(
-        self, which: Which, start_ms: int, end_ms: int, by: By | None = None, starts: Sequence[int] = ()
+        self, which: Which, start_ms: int, end_ms: int, by: By | Sequence[By] | None = None, starts: Sequence[int] = ()
     ) -> tuple[Sums, ...]:
         """Usage from `start_ms` until before `end_ms`, of each group that has any; by group, then by time.
 
         `starts` cuts the time into pieces, each from one of them to the next: the first is `start_ms`.
         """
         pieces = [*(starts or (start_ms,))]
-        found: dict[tuple[str, int], list[int]] = {}
-        for rows in [await self._piece(which, by, *part) for part in _parts(pieces, end_ms)]:
-            for group, moment, *values in rows:
-                at = pieces[max(0, bisect_right(pieces, moment) - 1)]
-                known = found.setdefault((group, at), [0] * len(values))
-                known[:] = map(int.__add__, known, values)
+        columns: tuple[By, ...] = () if by is None else (by,) if isinstance(by, str) else tuple(by)
+        found: dict[tuple[tuple[str, ...], int], list[int]] = {}
+        width = len(columns)
+        for rows in [await self._piece(which, columns, *part) for part in _parts(pieces, end_ms)]:
+            for row in rows:
+                at = row[:width], pieces[max(0, bisect_right(pieces, row[width]) - 1)]
+                known = found.get(at)
+                if known is None:
+                    found[at] = [*row[width + 1 :]]
+                else:
+                    known[:] = map(int.__add__, known, row[width + 1 :])
         return tuple(Sums(*at, *found[at]) for at in sorted(found) if found[at][0])
 
-    async def _piece(self, which: Which, by: By | None, source: str, start: int, end: int, step: int) -> Sequence[Row]:
-        """Group, time, and sums: of one table, times in its steps."""
-        args: list[object] = [start, end]
-        moment = f"{'ts_ms' if source == 'exchanges' else 'h.span'} / {step}" if step else "0"
-        grouping = "GROUP BY 1, 2"
-        if source == "exchanges":
-            group: str = "''" if by is None else MODEL if by == "model" else by
-            where = "ts_ms >= $1 AND ts_ms < $2" + _conditions(which, args, "")
-            rows = await self._reports.rows(
-                f"SELECT {group}, {moment}, {_LEDGER} FROM exchanges WHERE {where} {grouping}", *args
-            )
-            return [(row[0], row[1] * step if step else start, *row[2:]) for row in rows]
-        unit = HOUR_MS if source == "usage_hours" else DAY_MS
-        group = "''" if by is None else f"d.{by}"
-        fine = which.fine or by in ("team", "owner", "key")
-        args = [start // unit, end // unit, "all" if fine else "model"]
-        where = "h.span >= $1 AND h.span < $2 AND d.grain = $3" + _conditions(which, args, "d.")
+    async def _piece(
+        self, which: Which, by: Sequence[By], source: str, start: int, end: int, step: int
+    ) -> Sequence[Row]:
+        """Names, time, and sums: of one table, times in its steps."""
+        ledger_rows = source == "exchanges"
+        unit = 1 if ledger_rows else HOUR_MS if source == "usage_hours" else DAY_MS
+        args: list[object] = [start // unit, end // unit]
+        column = "ts_ms" if ledger_rows else "h.span"
+        moment = f"{column} / {step}" if step else "0"
+        where = f"{column} >= $1 AND {column} < $2"
+        if ledger_rows:
+            names, sums, table = [MODEL if name == "model" else name for name in by], _LEDGER, "exchanges"
+        else:
+            names, sums = [f"d.{name}" for name in by], _ROLLED
+            table = f"usage_dims d JOIN {source} h ON h.dim = d.id"
+            args.append("all" if which.fine or not {"team", "owner", "key"}.isdisjoint(by) else "model")
+            where += " AND d.grain = $3"
+        where += _conditions(which, args, "" if ledger_rows else "d.")
+        grouping = ", ".join(str(n) for n in range(1, len(names) + 2))
         rows = await self._reports.rows(
-            f"SELECT {group}, {moment}, {_ROLLED} FROM usage_dims d JOIN {source} h ON h.dim = d.id "
-            f"WHERE {where} {grouping}", *args,
-        )  # fmt: skip
-        return [(row[0], row[1] * step * unit if step else start, *row[2:]) for row in rows]
+            f"SELECT {', '.join([*names, moment, sums])} FROM {table} WHERE {where} GROUP BY {grouping}", *args
+        )
+        at, width = step * unit, len(names)
+        return [(*row[:width], row[width] * at if step else start, *row[width + 1 :]) for row in rows]
 
 
 def _conditions(which: Which, args: list[object], table: str) -> str:
