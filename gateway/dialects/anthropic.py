@@ -56,14 +56,21 @@ class Messages:
         cap = body.get("max_tokens")
         if cap is not None and cap < 0:
             raise InvalidRequest("`max_tokens` must be at least 0.", param="max_tokens")
-        for message in body.get("messages") or ():
+        messages = body.get("messages") or ()
+        for message in messages:
             if type(message) is not dict or type(message.get("role")) is not str:
-                raise InvalidRequest("Each of `messages` must be an object with a `role`.", param="messages")
+                raise InvalidRequest(
+                    "Each of `messages` must be an object with a `role`.",
+                    param=f"messages[{messages.index(message)}].role",
+                )
             content = message.get("content")
             if type(content) is not str and not (
                 type(content) is list and all(type(block) is dict for block in content)
             ):
-                raise InvalidRequest("`content` of a message must be a string or an array of blocks.", param="messages")
+                raise InvalidRequest(
+                    "`content` of a message must be a string or an array of blocks.",
+                    param=f"messages[{messages.index(message)}].content",
+                )
         return Request(raw, body, model, body.get("stream") is True, include_usage=True, max_output=cap)
 
     def changes(self, request: Request, model: str, cap: int | None) -> dict[str, Any]:

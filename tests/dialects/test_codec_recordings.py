@@ -470,4 +470,4 @@ def test_what_the_services_refused_is_refused_here_too(key):
     assert ALL[key]["response"]["status"] == 400
     with pytest.raises(InvalidRequest) as refusal:
         codec(key[0]).read_request(asked(key[0], ALL[key]["request"]["body"]))
-    assert refusal.value.param.startswith("messages[")
+    assert refusal.value.param.startswith("messages")
