@@ -63,9 +63,9 @@ def test_what_stages_need_is_picked_out():
     ("fields", "param"),
     [
         ({"model": ""}, "model"), ({"model": 7}, "model"), ({"max_tokens": "5"}, "max_tokens"), ({"max_tokens": -1}, "max_tokens"),
-        ({"max_tokens": True}, "max_tokens"), ({"messages": {}}, "messages"), ({"messages": [7]}, "messages"),
-        ({"messages": [{"content": "x"}]}, "messages"), ({"messages": [{"role": "user", "content": 5}]}, "messages"),
-        ({"messages": [{"role": "user", "content": ["x"]}]}, "messages"), ({"stream": "yes"}, "stream"), ({"system": 5}, "system"),
+        ({"max_tokens": True}, "max_tokens"), ({"messages": {}}, "messages"), ({"messages": [7]}, "messages[0].role"),
+        ({"messages": [{"content": "x"}]}, "messages[0].role"), ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": ["x"]}]}, "messages[0].content"), ({"stream": "yes"}, "stream"), ({"system": 5}, "system"),
         ({"tools": {}}, "tools"), ({"thinking": []}, "thinking"),
     ],
 )
