@@ -136,9 +136,11 @@ class App:
 
     async def _models(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
         caller = await self._lister(incoming)
+        snapshot = self._gateway.snapshot
+        await self._gateway.catalogue.look(snapshot.plugins.providers, snapshot.peers)
         shape = anthropic_list if "anthropic-version" in incoming.headers else model_list
         shape = google_list if _is_google(incoming) else shape
-        return _json(incoming, 200, shape(self._gateway.snapshot.router, caller))
+        return _json(incoming, 200, shape(snapshot.router, caller))
 
     async def _model(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":
         caller = await self._lister(incoming)

@@ -9,6 +9,7 @@ import structlog
 
 from gateway.accounting import Accounting
 from gateway.app import App
+from gateway.catalogue import Catalogue
 from gateway.config import Config
 from gateway.dispatch import OnFailure, Plugins
 from gateway.errors import Unavailable
@@ -55,7 +56,7 @@ class Process:
     async def reload(self, config: Config) -> None:
         """Swap to `config`. Raises and keeps the old one when it cannot start; running exchanges end under the old."""
         old = self.gateway.snapshot
-        new = snapshot(config, self.gateway.metrics.dropped)
+        new = snapshot(config, self.gateway.metrics.dropped, self.gateway.catalogue)
         if route_names(new.plugins, self.gateway) != route_names(old.plugins, self.gateway):
             raise Unavailable("the set of HTTP routes cannot change while running: restart the gateway for that")
         await new.plugins.startup(self.gateway)
@@ -83,6 +84,7 @@ class Process:
         await self._server.close()
         await self._tasks.close()
         await self.gateway.snapshot.plugins.shutdown(self.gateway)
+        await self.gateway.catalogue.close()
         await self.gateway.upstream.close()
         self.gateway.journal.stop()
 
@@ -118,7 +120,7 @@ async def open_process(
         data_dir=data_dir, slot=slot, secret=secret, state=state, store=store, journal=journal, upstream=Upstream(),
         metrics=Metrics(data_dir, slot=slot, workers=workers),
     )
-    gateway.snapshot = snapshot(config, gateway.metrics.dropped)
+    gateway.snapshot = snapshot(config, gateway.metrics.dropped, gateway.catalogue)
     await gateway.snapshot.plugins.startup(gateway)
     accounting = Accounting(Estimator(), gateway.metrics)
     pipeline = Pipeline(gateway, accounting)
@@ -130,7 +132,9 @@ async def open_process(
     return process
 
 
-def snapshot(config: Config, on_failure: OnFailure | None = None) -> Snapshot:
+def snapshot(
+    config: Config, on_failure: OnFailure | None = None, catalogue: Catalogue | None = None
+) -> Snapshot:
     """All that follows from a configuration. Raises `ConfigError` with what is wrong."""
     plugins = Registry().build(config, on_failure=on_failure)
     prices = PriceBook(config.prices)
@@ -138,7 +142,7 @@ def snapshot(config: Config, on_failure: OnFailure | None = None) -> Snapshot:
         declared = getattr(provider, "prices", None)
         if declared:
             prices = prices.with_declared(provider.name, declared)
-    router = Router(config, plugins.providers, prices)
+    router = Router(config, plugins.providers, prices, catalogue)
     for member in plugins.members:
         if isinstance(member.plugin, GuardrailStage):
             member.plugin.book.model_policy = model_policy(config, router.resolve)

@@ -26,6 +26,7 @@ _LONG: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300)
 _SHORT: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
 _OverWorkers = Literal["sum", "max", "mostrecent"]
 _BY_TARGET: Final = ("endpoint", "model", "provider")
+_LIMITED: Final = ("provider", "model", "unit")
 
 
 def prepare(data_dir: Path) -> None:
@@ -75,6 +76,12 @@ class Metrics:
         for name, share in used.items():
             self.tenant_budget.labels(self.tenant(name)).set(share)
 
+    def upstream_limit(self, provider: str, model: str, unit: str, limit: int | None, remaining: int) -> None:
+        """What an upstream says of one of its own limits."""
+        self.upstream_remaining.labels(provider, model, unit).set(remaining)
+        if limit is not None:
+            self.upstream_limits.labels(provider, model, unit).set(limit)
+
     def dropped(self, plugin: str, hook: str) -> None:
         """A plugin failed where no caller sees it."""
         self.sink_dropped.labels(plugin, hook).inc()
@@ -111,6 +118,11 @@ class Metrics:
         self.state_away = gauge("shared_state_away", away, (), "mostrecent")
         share = "Spent and reserved of a tenant's monthly cost limit, as a share of it."
         self.tenant_budget = gauge("tenant_budget_usage_ratio", share, ("tenant_id",), "mostrecent")
+        limits, rest = "A limit of an upstream's, as it told.", "What of it is left, as the upstream told."
+        self.upstream_limits = gauge("upstream_ratelimit_limit", limits, _LIMITED, "mostrecent")
+        self.upstream_remaining = gauge("upstream_ratelimit_remaining", rest, _LIMITED, "mostrecent")
+        ready = "1 where a provider's server was found ready, 0 where not."
+        self.upstream_ready = gauge("upstream_ready", ready, ("provider",), "mostrecent")
         gauge("build_info", "The running version.", ("version",), "max").labels(_version()).set(1)
         self.active.set(0)  # a killed predecessor may have left its own number
 

@@ -132,6 +132,7 @@ class Pipeline:
             targets = resolved.askable[asked] = _eligible(exchange, resolved.targets)
         if not targets:
             return _counted(exchange)
+        targets = self._gateway.conditions.sorted(targets)
         line = StreamRelay(exchange, incoming, self._accounting, snapshot.config.stream)
         tries, failure = 0, None
         for number, (target, wire) in enumerate(targets, 1):
@@ -161,8 +162,12 @@ class Pipeline:
         upstream = await self._send(snapshot, exchange, request, target, line)
         try:
             exchange.internal["upstream_status"] = upstream.status
+            self._gateway.conditions.heard(exchange, target, upstream.headers)
             if not 200 <= upstream.status < 300:
-                raise await _refused(exchange, upstream, target)
+                refusal = await _refused(exchange, upstream, target)
+                if isinstance(refusal, UpstreamRefused):
+                    self._gateway.conditions.refused(exchange, target, refusal)
+                raise refusal
             streamed = _is_stream(exchange, upstream.headers.get("content-type", ""))
             first = b""
             _describe(exchange, target)

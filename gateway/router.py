@@ -6,7 +6,6 @@ Which meaning of a name wins: a configured name, an alias, the wildcard with the
 
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +17,7 @@ from gateway.hookspecs import Provider
 from gateway.nearest import nearest
 
 if TYPE_CHECKING:
+    from gateway.catalogue import Catalogue
     from gateway.money.prices import PriceBook
 
 # Clients use the same names again and again; made-up ones must not pile up.
@@ -71,7 +71,12 @@ class _Pattern(msgspec.Struct, frozen=True, eq=False):
 class Router:
     """All names of one configuration."""
 
-    def __init__(self, config: Config, providers: Mapping[str, Provider], prices: "PriceBook") -> None:
+    def __init__(
+        self, config: Config, providers: Mapping[str, Provider], prices: "PriceBook",
+        catalogue: "Catalogue | None" = None,
+    ) -> None:
+        self._catalogue = catalogue
+        self._lines_of: tuple[tuple[tuple[str, ...], ...], Sequence[Listed]] | None = None
         self._config = config
         self._providers = providers
         self._prices = prices
@@ -120,9 +125,19 @@ class Router:
             and (caller.providers is None or any(name in caller.providers for name in line.providers))
         )
 
-    @cached_property
+    @property
     def _lines(self) -> Sequence[Listed]:
-        """Every line: what a name leads to is what a request for it would get."""
+        """Every line, worked out again only where a provider lists other models than before."""
+        told = tuple(map(self._told, self._providers))
+        if self._lines_of is None or self._lines_of[0] != told:
+            self._lines_of = (told, self._all_lines())
+        return self._lines_of[1]
+
+    def _told(self, provider: str) -> tuple[str, ...]:
+        return self._catalogue.names(provider) if self._catalogue is not None else ()
+
+    def _all_lines(self) -> Sequence[Listed]:
+        """What a name leads to is what a request for it would get."""
         lines: dict[str, Listed] = {}
         for name in self._names():
             found = None if name in lines else self._exact.get(name) or self._find(name)
@@ -157,7 +172,7 @@ class Router:
             if not _is_pattern(pattern):
                 yield pattern
                 continue
-            known = self._prices.known(getattr(provider, "price_book", None))
+            known = self._told(provider.name) or self._prices.known(getattr(provider, "price_book", None))
             yield from (model for model in known if fnmatchcase(model, pattern))
 
     def _remember(self, name: str) -> Resolved | None:

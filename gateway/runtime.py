@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gateway.catalogue import Catalogue
+from gateway.conditions import Conditions
 from gateway.config import Config
 from gateway.errors import Unavailable
 
@@ -41,6 +43,8 @@ class Gateway:
         self.journal = journal
         self.upstream = upstream
         self.metrics = metrics
+        self.conditions = Conditions(metrics)  # what targets told of their limits, and which are ready
+        self.catalogue = Catalogue(upstream)   # the models that providers list themselves
         self.snapshot: Snapshot       # the current configuration; an exchange keeps the one it began with
         self.draining = False
         # Asks a configured model: set where requests are served. See `gateway.inner`.

@@ -14,6 +14,7 @@ from gateway.admin.endpoint import Ask, Endpoint, Items
 from gateway.admin.fields import NoQuery, PageSize, Search
 from gateway.admin.values import Dollars, at
 from gateway.clock import now_ms
+from gateway.conditions import Condition
 from gateway.config import Config
 from gateway.exchange import Caller, Level, Price, Target
 from gateway.hookspecs import Provider
@@ -87,14 +88,37 @@ class Providers(msgspec.Struct, frozen=True):
     providers: tuple[ProviderShown, ...]
 
 
+class LimitShown(msgspec.Struct, frozen=True):
+    """A rate limit of an upstream's own, as it told it last; `reset` is in seconds."""
+
+    unit: str
+    limit: int | None
+    remaining: int
+    reset: float | None
+
+
+class ConditionShown(msgspec.Struct, frozen=True):
+    """What one process of the gateway knows of a target, or without a `model` of a provider's server.
+
+    One that is not `available` is asked only after the others, for `seconds` more (`null`: until it is ready again).
+    """
+
+    model: str | None
+    available: bool
+    reason: str
+    seconds: float | None
+    limits: tuple[LimitShown, ...]
+
+
 class ProviderHealth(msgspec.Struct, frozen=True):
-    """How the requests that ended at a provider went since `since` of the answer."""
+    """How the requests that ended at a provider went since `since` of the answer, and what it told of itself."""
 
     name: str
     status: State
     requests: int
     succeeded: int
     error_rate: float
+    conditions: tuple[ConditionShown, ...] = ()
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -146,6 +170,7 @@ async def list_models(gateway: Gateway, ask: Ask[ModelsQuery, Any]) -> Items[Mod
     """The names that the caller's tenant may use."""
     snapshot, query = gateway.snapshot, ask.query
     caller = await _caller(gateway, ask.principal)
+    await gateway.catalogue.look(snapshot.plugins.providers, snapshot.peers)
     wanted = query.search.lower()
     lines = sorted(
         (line for line in snapshot.router.listed(caller) if line.name > query.cursor and wanted in line.name.lower()
@@ -258,8 +283,19 @@ def _provider(name: str, use: str, provider: Provider | None, state: State) -> P
 async def _health(gateway: Gateway, since: int) -> tuple[ProviderHealth, ...]:
     groups = {each.group: each for each in await gateway.store.usage_summary(since, now_ms() + 1, "provider")}
     on = gateway.snapshot.plugins.providers
-    return tuple(_judged(entry.name, groups.get(entry.name), entry.name in on)
-                 for entry in gateway.snapshot.config.providers)  # fmt: skip
+    known = gateway.conditions.known()
+    return tuple(
+        msgspec.structs.replace(
+            _judged(entry.name, groups.get(entry.name), entry.name in on),
+            conditions=tuple(_condition(each) for each in known if each.provider == entry.name),
+        )
+        for entry in gateway.snapshot.config.providers
+    )
+
+
+def _condition(known: Condition) -> ConditionShown:
+    limits = tuple(LimitShown(each.unit, each.limit, each.remaining, each.reset) for each in known.limits)
+    return ConditionShown(known.model or None, not known.reason, known.reason, known.seconds, limits)
 
 
 def _judged(name: str, group: UsageGroup | None, on: bool) -> ProviderHealth:

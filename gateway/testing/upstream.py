@@ -62,7 +62,8 @@ class FakeUpstream:
 
     `how` is the behaviour of all answers, which a request's `demo` field overlays. With a `key`, only requests that
     carry it as a bearer token are served. With `models`, other names are 404. `requests` are kept unless `record` is
-    false; `gone` counts clients that hung up before their answer was complete, `open` the answers under way.
+    false, but for GETs that `pages` answers, by path, with a status and a body. `gone` counts clients that hung up
+    before their answer was complete, `open` the answers under way.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class FakeUpstream:
         self.how = how
         self.key = key
         self.requests: list[Received] = []
+        self.pages: dict[str, tuple[int, bytes]] = {}
         self.gone = 0
         self.open = 0
         self._models = tuple(models)
@@ -135,6 +137,9 @@ class FakeUpstream:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while (request := await _read(reader)) is not None:
+                if request.method == "GET" and (page := self._page(request)) is not None:
+                    await _Answer(writer).whole(*page)
+                    continue
                 if self._record:
                     self.requests.append(request)
                 await self._answer(request, _Answer(writer))
@@ -142,6 +147,12 @@ class FakeUpstream:
             self.gone += 1
         except (_CutError, ConnectionError, asyncio.IncompleteReadError):
             pass
+
+    def _page(self, request: Received) -> tuple[int, bytes] | None:
+        """What looks after a server asks for, beside its work: no script is used up by it."""
+        path = request.path.partition("?")[0]
+        known = self.pages.get(path)
+        return (404, b"") if known is None and path in ("/health", "/metrics") else known
 
     async def _answer(self, request: Received, answer: "_Answer") -> None:
         self.open += 1

@@ -13,15 +13,19 @@ those go on that `betas` allows.
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta
 
 from gateway import Exchange, HttpRequest, Secret, Target
+from gateway.catalogue import Send
 from gateway.jsonbody import outgoing
 from gateway_plugins.providers import openai_compatible
 
 PATHS = {"messages": "/v1/messages", "messages.count_tokens": "/v1/messages/count_tokens"}
+
+_PAGES = 5  # of models
 
 
 class Options(openai_compatible.Address, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -58,6 +62,19 @@ class Anthropic(openai_compatible.OpenAICompatible):
         """Credentials that must never show in a text to a client."""
         token = self.config.auth_token
         return [*super().secrets(), *([token.reveal()] if token else [])]
+
+    async def list_models(self, send: Send) -> Sequence[str]:
+        """See `OpenAICompatible.list_models`; a page at a time."""
+        found: list[str] = []
+        headers = (*self.headers, ("anthropic-version", self.config.version))
+        url = after = f"{self.config.base_url.rstrip('/')}/v1/models?limit=1000"
+        for _ in range(_PAGES):
+            answer = await send(HttpRequest("GET", after, headers))
+            found += openai_compatible.names_in(*answer)
+            if openai_compatible.listing(*answer).get("has_more") is not True or not found:
+                break
+            after = f"{url}&after_id={quote(found[-1])}"
+        return found
 
     def encode(self, exchange: Exchange, target: Target) -> HttpRequest:
         """The request with this provider's address, credential and version, and the flags that it knows."""

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway import Exchange, HttpRequest, InvalidRequest, Secret, Target, hookimpl
+from gateway.catalogue import Send
 from gateway.entra import RESOURCE, EntraTokens, Identity, identity_of
 from gateway.renewal import Renewed
 from gateway_plugins.providers import openai_compatible
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _VERSION = re.compile(r"[0-9A-Za-z.-]{1,40}")
 _TENANT = re.compile(r"[0-9A-Za-z.-]{1,128}")
+
+_DEPLOYMENTS = "2022-12-01"
 
 
 class Options(openai_compatible.Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -103,6 +106,14 @@ class AzureOpenAI(openai_compatible.OpenAICompatible):
         secret = self.config.client_secret
         token = self._tokens.current if self._tokens is not None else None
         return [*super().secrets(), *([secret.reveal()] if secret else []), *([token] if token else [])]
+
+    async def list_models(self, send: Send) -> Sequence[str]:
+        """The names of the deployments that are ready; only an older version of the API tells them."""
+        headers = self.headers
+        if self._tokens is not None:
+            headers = (*headers, ("authorization", f"Bearer {await self._tokens.get()}"))
+        url = f"{self.config.base_url}/openai/deployments?api-version={_DEPLOYMENTS}"
+        return openai_compatible.names_in(*await send(HttpRequest("GET", url, headers)))
 
     def encode(self, exchange: Exchange, target: Target) -> HttpRequest:
         """The request with the credential, at the deployment's address."""

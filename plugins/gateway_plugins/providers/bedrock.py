@@ -13,7 +13,7 @@ AWS_BEARER_TOKEN_BEDROCK, the environment, a profile, web identity, a container'
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -22,6 +22,7 @@ from msgspec import Meta
 from gateway import Exchange, HttpRequest, InvalidRequest, Secret, Target, hookimpl
 from gateway.awscredentials import Chain, region_of
 from gateway.awssigv4 import Credentials, signed
+from gateway.catalogue import Send
 from gateway.clock import now_ms
 from gateway.eventstream import CONTENT_TYPE
 from gateway.renewal import Renewed
@@ -134,6 +135,31 @@ class Bedrock(openai_compatible.OpenAICompatible):
         own = [used.secret_key, used.token] if used is not None else []
         return [*super().secrets(), *(value for value in own if value)]
 
+    async def list_models(self, send: Send) -> Sequence[str]:
+        """The region's models that can be asked by their own id, and the inference profiles for the others."""
+        root = self._root.replace("://bedrock-runtime.", "://bedrock.", 1)
+        if self._found is not None:
+            await self._found.get()
+        answer = await send(self._signed_get(f"{root}/foundation-models"))
+        summaries = openai_compatible.listing(*answer).get("modelSummaries")
+        if type(summaries) is not list:
+            raise ValueError("its answer has no `modelSummaries`")
+        found = [each["modelId"] for each in summaries if type(each) is dict and _on_demand(each)]
+        answer = await send(self._signed_get(f"{root}/inference-profiles?maxResults=1000"))
+        if answer[0] == 200:  # another right than for the models
+            found += openai_compatible.names_in(*answer, "inferenceProfileSummaries", "inferenceProfileId")
+        return found
+
+    def _signed_get(self, url: str) -> HttpRequest:
+        credentials = self._credentials()
+        varying: tuple[tuple[str, str], ...] = ()
+        if credentials is not None:
+            varying = tuple(signed(
+                "GET", url, {"content-type": "application/json"}, b"", credentials=credentials, region=self.region,
+                service="bedrock", now=now_ms() / 1000,
+            ).items())
+        return HttpRequest("GET", url, self.headers, varying=varying)
+
     def encode(self, exchange: Exchange, target: Target) -> HttpRequest:
         """The request with the credential; the model stands in the URL."""
         body, url = self.body(exchange, target), self.address(exchange, target)
@@ -172,6 +198,11 @@ class Bedrock(openai_compatible.OpenAICompatible):
         code = error.code if error is not None else None
         if exchange.internal.get("upstream_status") in (401, 403) and (code in _ENDS or code is None):
             self._found.forget()
+
+
+def _on_demand(summary: dict[str, Any]) -> bool:
+    kinds = summary.get("inferenceTypesSupported")
+    return type(summary.get("modelId")) is str and (type(kinds) is not list or "ON_DEMAND" in kinds)
 
 
 def _safe(model: str) -> str:

@@ -25,6 +25,7 @@ from msgspec import Meta
 
 from gateway import Exchange, HttpRequest, InvalidRequest, Secret, Target, hookimpl
 from gateway.bridge import wire_for
+from gateway.catalogue import Send
 from gateway.dialects.gemini_parts import is_fetched_by_google
 from gateway.fetch import Fetch
 from gateway.googleauth import Account, GoogleTokens, account_of
@@ -43,6 +44,8 @@ _VERTEX = frozenset({"generateContent", "countTokens", "embedContent"})
 _CLAUDE = frozenset({"messages", "messages.count_tokens"})
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9.:-]{0,99}")
 _REGIONS = ("us", "eu")  # not one place but several: they have an address of another form
+
+_PAGES = 10  # of models
 
 
 class Options(openai_compatible.Address, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -148,6 +151,35 @@ class Gemini(openai_compatible.OpenAICompatible):
         own = [self.config.credentials.reveal()] if self.config.credentials else []
         tokens = self._tokens.secrets if self._tokens is not None else ()
         return [*super().secrets(), *own, *(self._account.secrets if self._account else ()), *tokens]
+
+    async def list_models(self, send: Send) -> Sequence[str]:
+        """See `OpenAICompatible.list_models`; a page at a time, on Vertex AI of both publishers."""
+        if not self.vertex:
+            return await self._pages(send, f"{self._root}/models?pageSize=1000", "models", self.headers)
+        assert self._tokens is not None
+        headers = (
+            *self.headers, ("authorization", f"Bearer {await self._tokens.token()}"),
+            ("x-goog-user-project", self.config.project or ""),
+        )
+        found: list[str] = []
+        for publisher in ("google", "anthropic"):
+            url = f"{self._root}/v1beta1/publishers/{publisher}/models?pageSize=200"
+            found += await self._pages(send, url, "publisherModels", headers)
+        return found
+
+    async def _pages(
+        self, send: Send, url: str, entries: str, headers: tuple[tuple[str, str], ...]
+    ) -> list[str]:
+        found: list[str] = []
+        page = ""
+        for _ in range(_PAGES):
+            answer = await send(HttpRequest("GET", url + page, headers))
+            found += [_bare(name) for name in openai_compatible.names_in(*answer, entries, "name")]
+            token = openai_compatible.listing(*answer).get("nextPageToken")
+            if type(token) is not str or not token:
+                break
+            page = f"&pageToken={quote(token, safe='')}"
+        return found
 
     def encode(self, exchange: Exchange, target: Target) -> HttpRequest:
         """The request with the credential; the model stands in the URL."""

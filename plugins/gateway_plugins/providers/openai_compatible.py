@@ -10,7 +10,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,7 +18,8 @@ from msgspec import Meta
 
 from gateway import Exchange, Forbidden, HttpRequest, Peer, Secret, Target, Timeouts
 from gateway.addresses import forbidden, is_literal
-from gateway.jsonbody import outgoing
+from gateway.catalogue import Send
+from gateway.jsonbody import outgoing, read_lenient
 from gateway.tunnel import proxy_of
 
 PATHS = {
@@ -33,6 +34,7 @@ FORWARDED = ("traceparent", "tracestate")
 _URL = re.compile(r"[!-~]+")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _KEPT = 1_000
+_LONGEST_NAME = 256
 _CREDENTIAL = re.compile(r"key|token|secret|auth|password", re.IGNORECASE)
 
 
@@ -46,6 +48,9 @@ class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     ] = False
     headers: Annotated[dict[str, str], Meta(description="Further headers for each request.")] = {}
     models: Annotated[tuple[str, ...], Meta(description="Names or patterns that may be asked for.")] = ("*",)
+    discover: Annotated[
+        bool, Meta(description="Ask the upstream which models it has, for lists; `models` says which of them count.")
+    ] = True
     price_book: Annotated[str | None, Meta(description="Whose list prices apply, such as `groq`.")] = None
     timeouts: Annotated[Timeouts | None, Meta(description="Instead of the file's `timeouts`.")] = None
     allow_private: Annotated[bool, Meta(description="The host's name may resolve to a private address.")] = False
@@ -134,6 +139,18 @@ class OpenAICompatible:
         """The configured names and patterns."""
         return self.config.models
 
+    @property
+    def discovers(self) -> bool:
+        """Whether there is anything to ask: a pattern of names, and a credential of the provider's own."""
+        config = self.config
+        return config.discover and any("*" in name for name in config.models) and (
+            not config.stored_key or config.api_key is not None
+        )
+
+    async def list_models(self, send: Send) -> Sequence[str]:
+        """The models that the upstream says it has. Raises `ValueError` for an answer that is no list."""
+        return names_in(*await send(HttpRequest("GET", f"{self.config.base_url.rstrip('/')}/models", self.headers)))
+
     def encode(self, exchange: Exchange, target: Target) -> HttpRequest:
         """The request with this provider's address and credential."""
         return self.request(exchange, target, self.url(exchange), self.headers_of(exchange), self.traced(exchange))
@@ -205,6 +222,25 @@ def form_changes(exchange: Exchange, model: str) -> dict[str, str]:
     known = {name: values[0] for name, values in upload.fields.items() if len(values) == 1}
     changes = {name: text for name, text in request.body.items() if name in known and known[name] != text}
     return changes if request.body.get("model") == model else {**changes, "model": model}
+
+
+def listing(status: int, body: bytes) -> dict[str, Any]:
+    """The object in an answer. Raises `ValueError` for another answer."""
+    if status != 200:
+        raise ValueError(f"it answered with status {status}")
+    tree = read_lenient(body)
+    if type(tree) is not dict:
+        raise ValueError("its answer is no JSON object")
+    return tree
+
+
+def names_in(status: int, body: bytes, entries: str = "data", name: str = "id") -> list[str]:
+    """The models' names in the list `entries` of an answer."""
+    found = listing(status, body).get(entries)
+    if type(found) is not list:
+        raise ValueError(f"its answer has no `{entries}`")
+    names = [each.get(name) for each in found if type(each) is dict]
+    return [text for text in names if type(text) is str and 0 < len(text) <= _LONGEST_NAME]
 
 
 def _checked(headers: dict[str, str]) -> tuple[tuple[str, str], ...]:

@@ -10,13 +10,18 @@ them as its successor, `structured_outputs`, so that older clients keep their co
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
-from gateway import Edit, Exchange, InvalidRequest, Target
+from gateway import Edit, Exchange, InvalidRequest, Target, hookimpl
 from gateway.jsonbody import outgoing
+from gateway.readiness import Readiness
+from gateway.tasks import Tasks
 from gateway_plugins.providers import openai_compatible
+
+if TYPE_CHECKING:
+    from gateway import Gateway
 
 _GUIDED = {
     "guided_json": "json", "guided_regex": "regex", "guided_choice": "choice", "guided_grammar": "grammar",
@@ -44,6 +49,15 @@ class Options(openai_compatible.Options, frozen=True, forbid_unknown_fields=True
     ] = "structured_outputs"
 
 
+    readiness: Annotated[
+        bool, Meta(description="Look after the server by /health and /metrics: one that is not ready is asked last.")
+    ] = True
+    readiness_interval: Annotated[float, Meta(ge=0.1, description="Seconds between two looks.")] = 5.0
+    max_waiting: Annotated[
+        Annotated[int, Meta(ge=0)] | None, Meta(description="With more requests in its queue the server is not ready.")
+    ] = 64
+
+
 class VLLM(openai_compatible.OpenAICompatible):
     """vLLM, self-hosted."""
 
@@ -57,6 +71,21 @@ class VLLM(openai_compatible.OpenAICompatible):
         super().__init__(config)
         if config.messages:
             self.endpoints = self.endpoints | _MESSAGES
+        self._tasks = Tasks()
+
+    @hookimpl
+    async def startup(self, gateway: "Gateway") -> None:
+        """Begin to look after the server."""
+        config = self.config
+        if config.readiness:
+            root = config.base_url.rstrip("/").removesuffix("/v1")
+            look = Readiness(gateway, self.name, self.peer, root, self.headers, config.max_waiting)
+            self._tasks.spawn(look.run(config.readiness_interval), f"readiness of {self.name}")
+
+    @hookimpl
+    async def shutdown(self, gateway: "Gateway") -> None:  # noqa: ARG002
+        """End it."""
+        await self._tasks.close()
 
     def url(self, exchange: Exchange) -> str:
         """Where the request goes."""
