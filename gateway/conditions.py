@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.errors import UpstreamRefused
+from gateway.errors import UpstreamError, UpstreamRefused
 from gateway.ratelimits import Limit, limits_in, tells, wait_of
 
 if TYPE_CHECKING:
     from gateway.exchange import Exchange, Target
     from gateway.metrics import Metrics
+    from gateway.reply import UpstreamReply
 
 _MOST = 1_000      # targets that are remembered
 _LONGEST = 3600.0  # seconds for which a target counts as used up
@@ -57,9 +58,10 @@ class Conditions:
             return targets
         return (*(pair for pair in targets if pair not in poor), *poor)
 
-    def heard(self, exchange: "Exchange", target: "Target", headers: Mapping[str, str]) -> None:
-        """A target answered with these headers. What a tenant's own credential is told says nothing of the others."""
-        if exchange.credential is not None or not tells(headers):
+    def heard(self, exchange: "Exchange", target: "Target", reply: "UpstreamReply") -> None:
+        """A target answered. What a tenant's own credential is told says nothing of the others."""
+        headers = reply.headers
+        if not tells(headers) or exchange.credential is not None or not (reply.status < 300 or reply.status == 429):
             return
         key, now = (target.provider.name, target.model), time.monotonic()
         if self._read.get(key, 0.0) + _AGAIN > now and not _is_used_up(headers):
@@ -74,13 +76,13 @@ class Conditions:
         if waits:
             self._until[key] = now + min(max(waits), _LONGEST)
 
-    def refused(self, exchange: "Exchange", target: "Target", error: UpstreamRefused) -> None:
-        """A target refused for now: 429 or 503, and said until when."""
-        if exchange.credential is not None or error.status not in (429, 503, 529):
-            return
-        key, wait = (target.provider.name, target.model), wait_of(error)
-        if wait and (key in self._until or len(self._until) < _MOST):
-            self._until[key] = time.monotonic() + min(wait, _LONGEST)
+    def refused(self, exchange: "Exchange", target: "Target", error: UpstreamError) -> UpstreamError:
+        """The same error; for now, 429 or 503, where it says until when."""
+        if isinstance(error, UpstreamRefused) and error.status in (429, 503, 529) and exchange.credential is None:
+            key, wait = (target.provider.name, target.model), wait_of(error)
+            if wait and (key in self._until or len(self._until) < _MOST):
+                self._until[key] = time.monotonic() + min(wait, _LONGEST)
+        return error
 
     def ready(self, provider: str, why_not: str = "") -> None:
         """A provider's server was found ready, or why it is not."""

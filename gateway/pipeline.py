@@ -162,12 +162,9 @@ class Pipeline:
         upstream = await self._send(snapshot, exchange, request, target, line)
         try:
             exchange.internal["upstream_status"] = upstream.status
-            self._gateway.conditions.heard(exchange, target, upstream.headers)
+            self._gateway.conditions.heard(exchange, target, upstream)
             if not 200 <= upstream.status < 300:
-                refusal = await _refused(exchange, upstream, target)
-                if isinstance(refusal, UpstreamRefused):
-                    self._gateway.conditions.refused(exchange, target, refusal)
-                raise refusal
+                raise self._gateway.conditions.refused(exchange, target, await _refused(exchange, upstream, target))
             streamed = _is_stream(exchange, upstream.headers.get("content-type", ""))
             first = b""
             _describe(exchange, target)

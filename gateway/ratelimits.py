@@ -13,11 +13,11 @@ from gateway.clock import now_ms
 from gateway.errors import UpstreamRefused
 
 _UNITS = ("requests", "tokens", "input-tokens", "output-tokens")
-_FIRST = (
+_FIRST = frozenset({
     "x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens", "anthropic-ratelimit-requests-remaining",
     "anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-input-tokens-remaining",
     "anthropic-ratelimit-output-tokens-remaining",
-)
+})
 _SPAN = re.compile(
     r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m(?!s))?(?:(\d{1,9}(?:\.\d{1,9})?)s)?(?:(\d{1,9}(?:\.\d{1,9})?)ms)?"
 )
@@ -36,7 +36,7 @@ class Limit(msgspec.Struct, frozen=True):
 
 def tells(headers: Mapping[str, str]) -> bool:
     """Whether there is anything to read."""
-    return any(name in headers for name in _FIRST)
+    return not _FIRST.isdisjoint(headers)
 
 
 def limits_in(headers: Mapping[str, str]) -> tuple[Limit, ...]:

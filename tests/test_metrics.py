@@ -19,6 +19,8 @@ NAMES = {
     "ai_gateway_journal_waiting_bytes", "ai_gateway_budget_reserved_dollars", "ai_gateway_shared_state_away", "ai_gateway_build_info",
     "ai_gateway_guardrail_triggers_total", "ai_gateway_guardrail_calls_total", "ai_gateway_guardrail_cost_dollars_total",
     "ai_gateway_tenant_budget_usage_ratio",
+    "ai_gateway_upstream_ready",
+    "ai_gateway_upstream_ratelimit_limit", "ai_gateway_upstream_ratelimit_remaining",
 }
 
 WORKER = """
@@ -71,7 +73,7 @@ def test_no_label_is_a_key_or_a_user(metrics):
     labels = {name for collector in vars(metrics).values() for name in getattr(collector, "_labelnames", ())}
     assert labels == {
         "endpoint", "model", "provider", "status", "type", "tenant_id", "outcome", "error", "limit", "result", "plugin",
-        "hook", "rule", "action", "guardrail",
+        "hook", "rule", "action", "guardrail", "unit",
     }
 
 
