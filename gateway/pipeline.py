@@ -132,10 +132,9 @@ class Pipeline:
             targets = resolved.askable[asked] = _eligible(exchange, resolved.targets)
         if not targets:
             return _counted(exchange)
-        targets = self._gateway.conditions.sorted(targets)
         line = StreamRelay(exchange, incoming, self._accounting, snapshot.config.stream)
         tries, failure = 0, None
-        for number, (target, wire) in enumerate(targets, 1):
+        for number, (target, wire) in enumerate(self._gateway.conditions.sorted(targets), 1):
             try:
                 exchange.target = target
                 exchange.edits.clear()
