@@ -58,17 +58,17 @@ class AccountRecords:
         conditions = [condition(table, where, args)]
         if search:
             args.append(f"%{_escaped(search.lower())}%")
-            found = " OR ".join(f"LOWER({each}) LIKE ${len(args)} ESCAPE '!'" for each in table.search)
-            conditions.append(f"({found})")
+            conditions.append(table.found(f"${len(args)}"))
         if cursor:
             args += _position(cursor)
             conditions.append(f"(created, id) < (${len(args) - 1}, ${len(args)})")
         args.append(limit + 1)
-        rows = await self._lookups.rows(
-            f"SELECT {', '.join(table.columns)} FROM {table.name} WHERE {' AND '.join(conditions)} "
-            f"ORDER BY created DESC, id DESC LIMIT ${len(args)}",
-            *args,
-        )
+        chosen, order = f"FROM {table.name} WHERE {' AND '.join(conditions)}", "ORDER BY created DESC, id DESC"
+        if table.kept and (search or where.keys() - {"tenant"}):
+            # First by what the index knows alone: of 100,000 rows only those of the page are read.
+            chosen = f"FROM {table.name} WHERE id IN (SELECT id {chosen} {order} LIMIT ${len(args)})"
+        sql = f"SELECT {', '.join(table.columns)} {chosen} {order} LIMIT ${len(args)}"
+        rows = await self._lookups.rows(sql, *args)
         items = [table.record(row) for row in rows[:limit]]
         return Page(tuple(items), f"{items[-1].created}:{items[-1].id}" if len(rows) > limit else None)
 

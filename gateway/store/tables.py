@@ -2,7 +2,8 @@
 reads objects cannot select them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -31,12 +32,15 @@ _RENAMED: Final = MappingProxyType({
     "tenant": "tenant_id", "owner": "owner_id", "user": "user_id", "team": "team_id",
     "service_account": "service_account_id",
 })
+_MODELS: Final = msgspec.json.Decoder(tuple[str, ...])
 _MEMBERS: Final = "IN (SELECT user_id FROM team_members WHERE team_id IN ({0}))"
 
 
 class Table(msgspec.Struct, frozen=True, eq=False):
     """One table. `filters` are conditions by name, with `{0}` for the value or the list of values; a column is one by
-    itself. `secrets` are columns that are written and never selected."""
+    itself. `secrets` are columns that are written and never selected. With `kept` the texts that are searched stand
+    together, in lower case, in a column `search`, which an index has. `few` are filters that leave few rows: beside
+    one of them the index of the tenant is not used, which databases without statistics think better of."""
 
     name: str
     kind: type[msgspec.Struct]
@@ -45,6 +49,8 @@ class Table(msgspec.Struct, frozen=True, eq=False):
     base: str = ""
     secrets: tuple[str, ...] = ()
     versioned: bool = True
+    kept: bool = False
+    few: frozenset[str] = frozenset()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -58,14 +64,25 @@ class Table(msgspec.Struct, frozen=True, eq=False):
         """A row of `columns` as a struct."""
         values: dict[str, Any] = {}
         rest = iter(row)
-        for field in msgspec.structs.fields(self.kind):
-            if field.name == "limits":
+        for name, load in _plan(self.kind):
+            if name == "limits":
                 *numbers, models = (next(rest) for _ in LIMITS)
-                names = None if models is None else msgspec.json.decode(models, type=tuple[str, ...])
+                names = None if models is None else _MODELS.decode(models)
                 values["limits"] = Limits(*[], **dict(zip(LIMITS, numbers, strict=False)), models=names)
             else:
-                values[field.name] = _loaded(next(rest), field.type)
+                value = next(rest)
+                values[name] = value if load is None else load(value)
         return self.kind(**values)
+
+    def text(self, values: Mapping[str, object]) -> str:
+        """What of a row is searched."""
+        return " ".join(str(values.get(name) or "") for name in self.search).lower()
+
+    def found(self, mark: str) -> str:
+        """The SQL for rows that have the pattern `mark`, which is in lower case."""
+        if self.kept:
+            return f"search LIKE {mark} ESCAPE '!'"
+        return "(" + " OR ".join(f"LOWER({each}) LIKE {mark} ESCAPE '!'" for each in self.search) + ")"
 
 
 def column(field: str) -> str:
@@ -95,7 +112,7 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType({
         Table("tenants", Tenant, ("name", "id"), {"tenant": "id = {0}"}, base="deleted = 0"),
         Table("users", User, ("name", "email"), {
             "teams": f"id {_MEMBERS}", "own": "id = {0}", "active": "status = {0}", "inactive": "status <> {0}",
-        }, base="status <> 'deleted'", secrets=("password_hash",)),
+        }, base="status <> 'deleted'", secrets=("password_hash",), kept=True),
         Table("teams", Team, ("name",), {
             "named": "LOWER(name) = {0}", "holds": "id IN (SELECT team_id FROM team_members WHERE user_id = {0})",
             "teams": "id IN ({0})", "member": "id IN (SELECT team_id FROM team_members WHERE user_id = {0})",
@@ -105,7 +122,7 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType({
             "own": "(owner_id = {0} OR service_account_id = {0})",
             "usable": "(revoked_at IS NULL AND active = 1 AND (expires_at IS NULL OR expires_at > {0}))",
             "unusable": "(revoked_at IS NOT NULL OR active = 0 OR expires_at <= {0})",
-        }, secrets=("digest",)),
+        }, secrets=("digest",), kept=True, few=frozenset({"own", "owner"})),
         Table("service_accounts", ServiceAccount, ("name",), {"teams": "team_id IN ({0})", "own": "id = {0}"}),
         Table("admin_tokens", AdminToken, ("name",), secrets=("digest",), versioned=False),
         Table("sessions", Session, filters={"not": "id <> {0}", "ended": "expires_at <= {0}"},
@@ -132,6 +149,7 @@ def condition(table: Table, where: Mapping[str, object], args: list[object]) -> 
     """The SQL for `where`, whose values are appended to `args`. Names are checked: they never come from a request."""
     parts = [table.base] if table.base else []
     known = {*table.columns, *table.secrets, "id"}
+    few = bool(table.few & where.keys())
     for name, value in where.items():
         text = table.filters.get(name)
         if text is None:
@@ -139,6 +157,8 @@ def condition(table: Table, where: Mapping[str, object], args: list[object]) -> 
                 raise KeyError(f"{table.name} cannot be asked for {name}")
             listed = isinstance(value, tuple | list)
             text = f"{column(name)} IS NULL" if value is None else f"{column(name)} {'IN ({0})' if listed else '= {0}'}"
+        if few and name == "tenant":
+            text = text.replace("tenant_id", "tenant_id || ''", 1)
         parts.append(text.format(_numbered(value, args)) if "{0}" in text else text)
     return " AND ".join(parts) or "1 = 1"
 
@@ -158,12 +178,19 @@ def _stored(value: object) -> object:
     return msgspec.json.encode(value).decode()
 
 
-def _loaded(value: object, type_: object) -> object:
+@cache
+def _plan(kind: type[msgspec.Struct]) -> tuple[tuple[str, Callable[[Any], object] | None], ...]:
+    """What is done to the value of each field, in order; `None` where it is as it is stored."""
+    return tuple((field.name, _loader(field.type)) for field in msgspec.structs.fields(kind))
+
+
+def _loader(type_: Any) -> Callable[[Any], object] | None:  # noqa: ANN401 - a type as written
     if type_ is bool:
-        return bool(value)
-    if isinstance(value, str) and _is_json(type_):
-        return msgspec.json.decode(value, type=type_)
-    return value
+        return bool
+    if not _is_json(type_):
+        return None
+    decode = msgspec.json.Decoder(type_).decode
+    return lambda value: decode(value) if isinstance(value, str) else value
 
 
 def _is_json(type_: object) -> bool:

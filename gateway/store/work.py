@@ -112,6 +112,8 @@ async def run(tx: Transaction, steps: Sequence[Step]) -> int:
 async def _put(tx: Transaction, step: Put) -> None:
     values = step.values
     _check_columns(step.table, values)
+    if step.table in TABLES and TABLES[step.table].kept:
+        values = {**values, "search": TABLES[step.table].text(values)}
     names = ", ".join(values)
     marks = ", ".join(f"${n}" for n in range(1, len(values) + 1))
     sql = f"INSERT INTO {step.table} ({names}) VALUES ({marks})"  # noqa: S608 - names are checked
@@ -133,11 +135,17 @@ async def _change(tx: Transaction, step: Change) -> int:
     if step.version is not None:
         args.append(step.version)
         where += f" AND version = ${len(args)}"
-    sql = f"UPDATE {step.table} SET {', '.join(sets)} WHERE {where} RETURNING 1"  # noqa: S608 - names are checked
-    count = len(await tx.rows(sql, *args))
-    if step.one and count != 1:
+    table = TABLES.get(step.table)
+    texts = table.search if table is not None and table.kept and values.keys() & set(table.search) else ()
+    back = ", ".join(("id", *texts)) if texts else "1"
+    sql = f"UPDATE {step.table} SET {', '.join(sets)} WHERE {where} RETURNING {back}"  # noqa: S608 - names are checked
+    rows = await tx.rows(sql, *args)
+    if step.one and len(rows) != 1:
         raise await _missing(tx, step)
-    return count
+    for id_, *now in rows if texts else ():
+        text = TABLES[step.table].text(dict(zip(texts, now, strict=True)))
+        await tx.rows(f"UPDATE {step.table} SET search = $1 WHERE id = $2", text, id_)  # noqa: S608 - a name of ours
+    return len(rows)
 
 
 async def _remove(tx: Transaction, step: Remove) -> int:
