@@ -1,5 +1,6 @@
 """Reads bodies and queries into structs, and says everything that is wrong with them at once."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
@@ -11,6 +12,9 @@ from gateway.errors import InvalidFields
 from gateway.jsonbody import read_object
 from gateway.nearest import did_you_mean
 from gateway.problems import Lines, Problem
+
+_MISSING = re.compile(r"the field `([^`]{1,200})` is missing")
+_PATTERN = "matching regex"
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -38,7 +42,7 @@ def read_body(raw: bytes, struct: type[S]) -> S:
     problems: list[Problem] = []
     made = decode(tree, struct, (), Lines(), problems)
     if made is None:
-        raise InvalidFields(*((_path(problem.path), _sentence(problem.text)) for problem in problems))
+        raise InvalidFields(*(_said(_path(problem.path), problem.text) for problem in problems))
     return made
 
 
@@ -54,7 +58,7 @@ def read_query(query: Mapping[str, str], struct: type[S]) -> S:
             try:
                 values[fields[name].name] = msgspec.convert(text, fields[name].type, strict=False)
             except msgspec.ValidationError as error:
-                wrong.append((name, _sentence(str(error))))
+                wrong.append(_said(name, str(error)))
     wrong += [
         (name, "is missing") for name, field in fields.items()
         if field.name not in values and name not in dict(wrong) and field.required
@@ -68,5 +72,10 @@ def _path(path: str) -> str:
     return path.removeprefix("$").removeprefix(".")[:200]
 
 
-def _sentence(text: str) -> str:
-    return (text[:1].lower() + text[1:])[:300]
+def _said(path: str, text: str) -> tuple[str, str]:
+    """The path of the wrong field and what is wrong, for people: a missing one by its own path, no patterns."""
+    if missing := _MISSING.fullmatch(text):
+        return f"{path}.{missing[1]}" if path else missing[1], "is missing"
+    if _PATTERN in text:
+        return path, "does not have the form that this field takes"
+    return path, (text[:1].lower() + text[1:])[:300]

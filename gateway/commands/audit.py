@@ -99,6 +99,7 @@ def verify(place: Place, *, head: str | None, as_json: bool) -> None:
 @audit.command()
 @_which
 @click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="jsonl", show_default=True)
+@click.option("--json", "form", flag_value="jsonl", help="The same as --format jsonl.")
 @click.option("--output", type=click.File("wb", atomic=True), default="-", help="A file; standard output by default.")
 @at_place
 def export(place: Place, *, form: str, output: BinaryIO, **which: Any) -> None:  # noqa: ANN401

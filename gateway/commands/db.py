@@ -8,11 +8,14 @@ from pathlib import Path
 import click
 import msgspec
 
+from gateway.commands.options import print_json
 from gateway.commands.place import Place, at_place
 from gateway.errors import GatewayError
 from gateway.store import upkeep
 from gateway.store.opening import SQLITE, own_store
 from gateway.store.upkeep import Standing
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group()
@@ -21,7 +24,7 @@ def db() -> None:
 
 
 @db.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_json
 @at_place
 def status(place: Place, *, as_json: bool) -> None:
     """Show which schema the database has, and how much is in it. Changes nothing."""
@@ -36,8 +39,9 @@ def status(place: Place, *, as_json: bool) -> None:
 
 
 @db.command()
+@_json
 @at_place
-def migrate(place: Place) -> None:
+def migrate(place: Place, *, as_json: bool) -> None:
     """Bring the schema up to date, as each start does. Refused while a gateway uses this data."""
 
     async def nobody(name: str) -> None:
@@ -49,13 +53,17 @@ def migrate(place: Place) -> None:
     with _errors():
         asyncio.run(run())
         standing = _standing(place)
-    click.echo(f"schema {standing.schema}: {standing.state}")
+    if as_json:
+        print_json({"schema": standing.schema, "state": standing.state})
+    else:
+        click.echo(f"schema {standing.schema}: {standing.state}")
 
 
 @db.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@_json
 @at_place
-def backup(place: Place, *, file: Path) -> None:
+def backup(place: Place, *, file: Path, as_json: bool) -> None:
     """Write all of the database as it is now to FILE, also while the gateway runs.
 
     Keep the master secret (`secret` in the data directory or the configuration) with it: keys are of no use without.
@@ -65,27 +73,35 @@ def backup(place: Place, *, file: Path) -> None:
             size = upkeep.sqlite_backup(place.data_dir, file)
         else:
             size = upkeep.postgres_backup(place.config.database, file)
-    click.echo(f"{file}: {size / 1e6:.1f} MB")
+    print_json({"file": str(file), "bytes": size}) if as_json else click.echo(f"{file}: {size / 1e6:.1f} MB")
 
 
 @db.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@_json
 @at_place
-def restore(place: Place, *, file: Path, yes: bool) -> None:
+def restore(place: Place, *, file: Path, yes: bool, as_json: bool) -> None:
     """Put the backup FILE in the database's place. The gateway must not run; its start migrates an older schema."""
     if not yes:
         click.confirm(f"Replace the database by {file}?", abort=True)
     with _errors():
         if place.config.database == SQLITE:
             kept = upkeep.sqlite_restore(place.data_dir, file)
-            click.echo("restored" + (f"; the old database is {kept}" if kept else ""))
+            _restored(kept, as_json=as_json)
             return
         used_by = asyncio.run(_gateways(place.config.database))
         if used_by:
             raise click.ClickException(f"{used_by} connections of gateways are open: stop them first.")
         upkeep.postgres_restore(place.config.database, file)
-        click.echo("restored")
+        _restored(None, as_json=as_json)
+
+
+def _restored(kept: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"restored": True, "old_database": None if kept is None else str(kept)})
+    else:
+        click.echo("restored" + (f"; the old database is {kept}" if kept else ""))
 
 
 def _standing(place: Place) -> Standing:

@@ -118,8 +118,9 @@ def update(place: Place, *, team: str, as_json: bool, **options: Any) -> None:  
 @teams.command()
 @click.argument("team")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@_json
 @at_place
-def delete(place: Place, *, team: str, yes: bool) -> None:
+def delete(place: Place, *, team: str, yes: bool, as_json: bool) -> None:
     """Delete TEAM. Its members and their keys stay."""
     if not yes:
         click.confirm(f"Delete {team} for good?", abort=True)
@@ -128,34 +129,42 @@ def delete(place: Place, *, team: str, yes: bool) -> None:
         await session.accounts.teams.delete(session.who, session.origin, team, None)
 
     run(place, work)
-    click.echo(f"Deleted {team}.")
+    print_json({"deleted": team}) if as_json else click.echo(f"Deleted {team}.")
 
 
 @teams.command()
 @click.argument("team")
 @click.argument("user")
+@_json
 @at_place
-def add(place: Place, *, team: str, user: str) -> None:
+def add(place: Place, *, team: str, user: str, as_json: bool) -> None:
     """Put USER (an id or an address) into TEAM."""
 
-    async def work(session: Session) -> None:
+    async def work(session: Session) -> list[str]:
         found = await session.user(user)
         await session.accounts.teams.add(session.who, session.origin, team, found.id)
+        return await _members(session, team)
 
-    run(place, work)
-    click.echo(f"{user} is in {team}.")
+    members = run(place, work)
+    print_json({"team": team, "members": members}) if as_json else click.echo(f"{user} is in {team}.")
 
 
 @teams.command()
 @click.argument("team")
 @click.argument("user")
+@_json
 @at_place
-def remove(place: Place, *, team: str, user: str) -> None:
+def remove(place: Place, *, team: str, user: str, as_json: bool) -> None:
     """Take USER (an id or an address) out of TEAM."""
 
-    async def work(session: Session) -> None:
+    async def work(session: Session) -> list[str]:
         found = await session.user(user)
         await session.accounts.teams.remove(session.who, session.origin, team, found.id)
+        return await _members(session, team)
 
-    run(place, work)
-    click.echo(f"{user} is no longer in {team}.")
+    members = run(place, work)
+    print_json({"team": team, "members": members}) if as_json else click.echo(f"{user} is no longer in {team}.")
+
+
+async def _members(session: Session, team: str) -> list[str]:
+    return [member.email for member in await session.accounts.teams.members(session.who, team)]

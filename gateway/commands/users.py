@@ -159,18 +159,20 @@ def reset_password(place: Place, *, user: str, as_json: bool) -> None:
 @users.command()
 @click.argument("user")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@_json
 @at_place
-def delete(place: Place, *, user: str, yes: bool) -> None:
+def delete(place: Place, *, user: str, yes: bool, as_json: bool) -> None:
     """Delete USER: keys revoked, sessions ended, address free again. The ledger and the audit keep the id."""
     if not yes:
         click.confirm(f"Delete {user} for good?", abort=True)
 
-    async def work(session: Session) -> None:
+    async def work(session: Session) -> str:
         found = await session.user(user)
         await session.accounts.users.delete(session.who, session.origin, found.id, None)
+        return found.id
 
-    run(place, work)
-    click.echo(f"Deleted {user}.")
+    gone = run(place, work)
+    print_json({"deleted": gone}) if as_json else click.echo(f"Deleted {user}.")
 
 
 def _updated(

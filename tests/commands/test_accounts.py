@@ -232,3 +232,20 @@ def test_a_key_is_rotated_once(run, told):
     new = told("keys", "rotate", old["id"], "--grace", "1h")
     assert f"the key {new['id']} takes its place" in run("keys", "rotate", old["id"], fails=True).output
     assert told("keys", "rotate", new["id"])["expires_at"] is None
+
+
+def test_every_command_about_accounts_speaks_json(run, told):
+    import click
+
+    for name in ("users", "teams", "tenants", "keys", "audit", "db"):
+        group = cli.get_command(click.Context(cli), name)
+        for command in group.commands.values():
+            assert any("--json" in param.opts for param in command.params), command.name
+    team = told("teams", "create", "T")["id"]
+    assert told("teams", "add", team, "ann@acme.example") == {"team": team, "members": ["ann@acme.example"]}
+    assert told("teams", "remove", team, "ann@acme.example")["members"] == []
+    assert told("teams", "delete", team, "--yes") == {"deleted": team}
+    made = told("users", "create", "c@x.example")
+    assert told("users", "delete", "c@x.example", "--yes") == {"deleted": made["id"]}
+    lines = run("audit", "export", "--json").output.splitlines()
+    assert {"user_deleted", "data_export"} <= {msgspec.json.decode(line)["action"] for line in lines}
