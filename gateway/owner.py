@@ -18,9 +18,10 @@ import structlog
 
 from gateway.accounts.book import Book
 from gateway.accounts.bootstrap import FirstRun, bootstrap, load_master_secret
+from gateway.accounts.configured import Configured
 from gateway.accounts.retention import Keeping
 from gateway.clock import now_ms
-from gateway.config import Config, Retention
+from gateway.config import Config
 from gateway.errors import Unavailable
 from gateway.exchange import Level
 from gateway.instance import instance
@@ -53,14 +54,17 @@ class Owner:
     """The open database with everything that runs beside it. Make it with `open`."""
 
     def __init__(
-        self, store: Store, secret: bytes, state: SharedState, data_dir: Path, retention: Retention
+        self, store: Store, secret: bytes, state: SharedState, data_dir: Path, config: Config
     ) -> None:
         self.store = store
         self.secret = secret
         self.state = state
         self._drain = Drain(_Charging(store, state), data_dir / "journal")
         self._server = OwnerServer(store, data_dir)
-        self.keeping = Keeping(Book(store, secret), retention, instance(data_dir))
+        book, holder = Book(store, secret), instance(data_dir)
+        self.keeping = Keeping(book, config.retention, holder)
+        self.configured = Configured(book, holder)
+        self._config = config
         self._tasks = Tasks()
 
     @classmethod
@@ -81,7 +85,7 @@ class Owner:
         store = await _patiently(lambda: own_store(config, data_dir, changed), give_up)
         try:
             state = make_state()
-            owner = cls(store, secret, state, data_dir, config.retention)
+            owner = cls(store, secret, state, data_dir, config)
             await _patiently(owner._catch_up, give_up)
         except BaseException:
             await store.close()
@@ -91,6 +95,7 @@ class Owner:
     async def start(self, metrics: Metrics) -> None:
         """Begin with the duties that last: writes for other processes, the ledger, dead holds, gauges."""
         await self._server.start()
+        await self.configured.note(self._config, "gateway_started")
         if (listen := getattr(self.store, "listen", None)) is not None:
             self._tasks.spawn(listen(), "hear of other gateways' changes")
         self._tasks.spawn(self._drain.run(), "drain the journals")

@@ -111,6 +111,8 @@ class Alone:
         """See `Service`."""
         assert self._process is not None
         await self._process.reload(loaded.config)
+        assert self._owner is not None
+        await self._owner.configured.note(loaded.config, "config_changed")
         observe.set_up(loaded.config.logging)
 
     def count_reload(self, result: str) -> None:

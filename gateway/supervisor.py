@@ -101,6 +101,7 @@ class Supervisor:
             self._tasks.spawn(slot.replace(self._config.server.drain_timeout), f"replace worker {slot.number}")
         observe.set_up(loaded.config.logging)
         self._config = loaded.config
+        await (await asyncio.shield(self._opened)).configured.note(loaded.config, "config_changed")
 
     def count_reload(self, result: str) -> None:
         """See `Service`."""

@@ -13,6 +13,14 @@ _LIMITS: Final = frozenset({
 })  # fmt: skip
 _KEY: Final = frozenset({"name", "environment", "active", "expires_at", "scopes"}) | _LIMITS
 
+# What people call the fields that are stored under other names.
+_SHOWN: Final[Mapping[str, str]] = MappingProxyType({
+    "requests_per_minute": "rate_limit", "cost_daily": "daily_budget", "cost_monthly": "monthly_budget",
+    "models": "allowed_models", "active": "is_active", "providers": "allowed_providers", "logging": "logging_policy",
+    "audit_days": "audit_retention_days", "content_days": "content_retention_days",
+    "usage_days": "usage_retention_days",
+})  # fmt: skip
+
 FIELDS: Final[Mapping[str, Mapping[Role, frozenset[str]]]] = MappingProxyType({
     "tenant": MappingProxyType({
         "owner": frozenset({
@@ -44,7 +52,8 @@ def check_fields(who: Principal, kind: str, fields: Iterable[str]) -> None:
     """Raise `Forbidden` that names the fields which this role may not set. Nothing is changed then."""
     allowed = FIELDS[kind].get(who.role, frozenset())
     if refused := sorted(set(fields) - allowed):
-        raise Forbidden(f"Your role may not set {', '.join(refused)}.", code="field_not_allowed")
+        names = [_SHOWN.get(name, name) for name in refused]
+        raise Forbidden(f"Your role may not set {', '.join(names)}.", code="field_not_allowed", param=names[0])
 
 
 def check_grant(who: Principal, role: Role, before: Role | None = None) -> None:

@@ -23,6 +23,7 @@ SECURITY_ACTIONS: Final = (
     "service_account_deleted", "member_added", "member_removed", "tenant_deactivated", "tenant_deleted", "sso_login",
     "sso_login_failed", "sso_updated", "policy_created", "policy_changed", "policy_deleted", "guardrail_triggered",
     "rate_limit_hit", "budget_exceeded", "content_read", "data_export",
+    "credential_created", "credential_updated", "credential_deleted", "config_changed", "audit_pruned",
 )  # fmt: skip
 
 
@@ -83,8 +84,11 @@ class Audit:
 
     async def exported(self, who: Principal, origin: Origin, which: AuditFilter, form: str) -> None:
         """Write down that `who` takes entries away."""
-        detail = {"what": "audit", "format": form, "tenant": which.where(who).get("tenant")}
-        note = self._book.note(who, origin, "data_export", resource=("audit", ""), detail=detail)
+        await self.took(who, origin, "audit", {"format": form, "tenant": which.where(who).get("tenant")})
+
+    async def took(self, who: Principal, origin: Origin, what: str, detail: Mapping[str, Any]) -> None:
+        """The same of anything else: `what` is `usage`, or another word for it."""
+        note = self._book.note(who, origin, "data_export", resource=(what, ""), detail={"what": what, **detail})
         await self._book.commit(note, bump=False)
 
     async def verify(self, head: str | None = None) -> Verdict:

@@ -194,7 +194,7 @@ ROUTES = (
     Endpoint("POST", "/api-keys", "keys:write", create_key, "Make an API key for yourself", "api keys", body=KeyNew,
              answer=KeyMade, status=201, secret=True),
     Endpoint("POST", "/api-keys/revoke", "keys:write", revoke_keys, "Revoke many API keys", "api keys",
-             body=Revocation, answer=Revoked),
+             body=Revocation, answer=Revoked, aliases=(("POST", "/api-keys/bulk-revoke"),)),
     Endpoint("GET", "/api-keys/{id}", "keys:read", get_key, "Show an API key", "api keys", answer=KeyShown),
     Endpoint("PATCH", "/api-keys/{id}", "keys:write", change_key, "Change an API key", "api keys", body=KeyChange,
              answer=KeyShown, errors=(412,), aliases=(("PUT", "/api-keys/{id}"),)),

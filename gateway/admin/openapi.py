@@ -124,7 +124,7 @@ def _security(permission: str) -> Sequence[Json]:
 def _name(route: Route) -> str:
     """`get_api_keys_id` for GET /api/v1/admin/api-keys/{id}; where API keys have a route of that name, with `admin`."""
     path = route.path.removeprefix("/api/v1")
-    path = path if path.startswith("/admin/guardrails/") else path.removeprefix("/admin")
+    path = path if path.startswith(("/admin/guardrails/", "/admin/usage/")) else path.removeprefix("/admin")
     return re.sub(r"\W+", "_", f"{route.method.lower()}{path}").strip("_")
 
 

@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from gateway.clock import now_ms
+from gateway.commands.accounts import Session, run
 from gateway.commands.place import Place, at_place
 from gateway.commands.usage_explain import explain
 from gateway.money import dollars
@@ -99,6 +100,7 @@ def summary(
 
 @usage.command()
 @click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@click.option("--json", "form", flag_value="jsonl", help="The same as --format jsonl.")
 @click.option("--start", type=_Moment(), default="30d", show_default=True, metavar="WHEN", help=_WHEN)
 @click.option("--end", type=_Moment(), metavar="WHEN", help="Before this moment; now by default.")
 @click.option("--tenant", help="Only this tenant.")
@@ -111,7 +113,14 @@ def export(
     encode = _csv if form == "csv" else _jsonl
     if form == "csv":
         output.write(_csv_lines([["time", *(("cost_dollars" if n == "cost" else n) for n in _CSV_COLUMNS)]]))
-    place.run(lambda store: _copy(store, start, now_ms() + 1 if end is None else end, tenant, encode, output))
+    until = now_ms() + 1 if end is None else end
+
+    async def work(session: Session) -> None:
+        detail = {"format": form, "tenant": tenant, "start": _iso(start), "end": _iso(until)}
+        await session.accounts.audit.took(session.who, session.origin, "usage", detail)
+        await _copy(session.accounts.book.store, start, until, tenant, encode, output)
+
+    run(place, work)
 
 
 async def _copy(
