@@ -49,7 +49,7 @@ def chat(text=SECRET, **fields):
 
 async def kept(it, count, who="admin"):
     """What is listed, once there is so much of it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             items = (await it.call(who, "GET", "/contents", status=200))["items"]
             if len(items) >= count:

@@ -211,7 +211,7 @@ async def test_a_draft_runs_beside_the_live_policy_and_changes_nothing(it):
     assert (await says(it, "1234-5678"))[0] == 200
     assert await says(it, "hello", guardrail_policy="stricter") == (400, "unknown_guardrail_policy")
     await it.call("admin", "PATCH", "/tenants/default", {"guardrail_policy": "stricter"}, status=422)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             async with it.gateway.client.get(it.gateway.root + "/metrics") as reply:
                 if 'rule="stricter/card"' in await reply.text():

@@ -25,7 +25,7 @@ async def chat(it, api_key, text="hello", **fields):
 
 async def entries(it, action, count=1):
     """The entries of this action, once there are so many."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(found := await it.entries(action)) < count:
             await asyncio.sleep(0.05)
     return found

@@ -354,7 +354,7 @@ async def test_the_provider_ends_the_sessions_that_it_vouched_for(world):
         assert status == 200
         status, _, page = await browser.submit(page, url, logout="yes")
         assert status == 200, page
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await browser.me() is not None:
                 await asyncio.sleep(0.05)
         assert await elsewhere.me() is not None  # a session of its own with the provider

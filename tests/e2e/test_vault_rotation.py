@@ -11,8 +11,6 @@ from waiting import until
 
 from gateway.testing import FakeUpstream
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_changed_key_is_used_without_a_restart_and_shown_nowhere(tmp_path, workers, monkeypatch):

@@ -10,6 +10,7 @@ import sys
 
 import msgspec
 import pytest
+from waiting import until
 
 from gateway.accounts.records import AuditEntry, Limits, NewUser, Tenant, User
 from gateway.errors import NotFound, Stale
@@ -224,7 +225,7 @@ async def test_an_owner_that_does_not_answer_is_unavailable_in_time(store, serve
 async def test_closing_answers_the_call_that_is_running(store, server, remote, tenant, new_key):
     async with store._writer._turn:
         running = asyncio.ensure_future(remote.create_key(new_key()))
-        await asyncio.sleep(0.05)
+        await until(lambda: server._serving and not server._idle)
         closing = asyncio.ensure_future(server.close())
         await asyncio.sleep(0.05)
         assert not closing.done()
