@@ -4,7 +4,8 @@
 
 Load generator and mock upstream share one core, the subject has the other. The gateway runs with the plugins of the
 example configuration (key check, limits, journal and ledger, log, metrics) and one worker; its log is at `warning`,
-and the limit on requests too high to refuse any. Ratios are to be trusted, absolute numbers belong to the machine.
+and the limit on requests too high to refuse any. `guarded` is the same gateway with the guardrail policy `default`, as
+the example configuration has it: every request and every reply is judged. Ratios are to be trusted, absolute numbers belong to the machine.
 What translation costs comes last, from `translation.py`.
 """
 
@@ -52,6 +53,7 @@ plugins:
   - use: sink.prometheus
   - use: sink.log
 """
+GUARDED = CONFIG + "guardrails: {{policy: default}}\n"
 NGINX = """
 worker_processes 1; daemon off; pid {dir}/nginx.pid; error_log {dir}/error.log;
 events {{ worker_connections 8192; }}
@@ -124,13 +126,13 @@ def wait_for(port: int, seconds: float = 20.0) -> None:
     raise SystemExit(f"nothing listens on port {port}")
 
 
-def gateway(directory: Path, upstream: int) -> Subject:
+def gateway(directory: Path, upstream: int, name: str = "gateway", config: str = CONFIG) -> Subject:
     """The gateway with everything on, and its first key."""
     port = free_port()
-    file = directory / "gateway.yaml"
-    file.write_text(CONFIG.format(port=port, data=directory / "data", upstream=upstream))
+    file = directory / f"{name}.yaml"
+    file.write_text(config.format(port=port, data=directory / name, upstream=upstream))
     command = [sys.executable, "-m", "gateway", "serve", "--config", str(file)]
-    subject = Subject("gateway", command, "/api/v1/chat/completions", port)
+    subject = Subject(name, command, "/api/v1/chat/completions", port)
     until = time.monotonic() + 10
     while time.monotonic() < until:
         if found := re.search(r"sk-gw-[A-Za-z0-9_-]{20,}", subject.printed()):
@@ -195,21 +197,27 @@ def measure(subjects: list[Subject], rounds: int, seconds: float) -> dict[str, d
 
 def report(results: dict[str, dict[str, list[float]]], subjects: list[Subject]) -> dict[str, object]:
     """Print medians, and ratios to the bare proxy."""
-    print(f"{'scenario':28}" + "".join(f"{subject.name:>16}" for subject in subjects) + f"{'gateway / bare':>16}")
+    heads = [subject.name for subject in subjects]
+    print(f"{'scenario':28}" + "".join(f"{head:>14}" for head in [*heads, "gateway/bare", "guarded/bare"]))
     summary: dict[str, object] = {}
     for scenario, by_subject in results.items():
         medians = {name: statistics.median(values) for name, values in by_subject.items()}
-        pairs = [a / b for a, b in zip(by_subject["gateway"], by_subject["bare aiohttp"], strict=True)]
-        ratio = statistics.median(pairs)
-        line = "".join(f"{medians[s.name]:>16,.2f}" if s.name in medians else f"{'-':>16}" for s in subjects)
+        ratio, guarded = (to_bare(by_subject, name) for name in ("gateway", "guarded"))
+        line = "".join(f"{medians[s.name]:>14,.2f}" if s.name in medians else f"{'-':>14}" for s in subjects)
         goal = f"  (goal {TARGETS[scenario]})" if scenario in TARGETS else ""
-        print(f"{scenario:28}{line}{ratio:>16.2f}{goal}")
-        summary[scenario] = {**medians, "ratio": ratio}
+        print(f"{scenario:28}{line}{ratio:>14.2f}{guarded:>14.2f}{goal}")
+        summary[scenario] = {**medians, "ratio": ratio, "guarded_ratio": guarded}
     direct, ours = results["p99 ms at 200/s"]["direct"], results["p99 ms at 200/s"]["gateway"]
     added = statistics.median([a - b for a, b in zip(ours, direct, strict=True)])
     print(f"{'added p99 ms at 200/s':28}{added:>16.2f}  (goal 3)")
     summary["added p99 ms at 200/s"] = added
     return summary
+
+
+def to_bare(by_subject: dict[str, list[float]], name: str) -> float:
+    """The median of a subject's ratios to the bare proxy, round by round."""
+    pairs = zip(by_subject[name], by_subject["bare aiohttp"], strict=True)
+    return statistics.median([ours / bare for ours, bare in pairs])
 
 
 def main() -> None:
@@ -229,7 +237,7 @@ def main() -> None:
         direct = Subject.__new__(Subject)
         direct.name, direct.path, direct.port, direct.key = "direct", "/v1/chat/completions", port, "none"
         subjects = [direct, *started(stack, directory, port)]
-        ours = subjects[-1]
+        ours = next(subject for subject in subjects if subject.name == "gateway")
         before = ours.rss_mib()
         summary = report(measure(subjects, options.rounds, options.seconds), subjects)
         memory = held(ours, options.streams)
@@ -252,7 +260,7 @@ def translation_costs() -> dict[str, dict[str, float]]:
 
 
 def started(stack: contextlib.ExitStack, directory: Path, upstream: int) -> list[Subject]:
-    """The servers to compare, the gateway last."""
+    """The servers to compare; the gateway comes twice, without and with guardrails."""
     subjects = []
     if shutil.which("nginx"):
         port = free_port()
@@ -263,6 +271,7 @@ def started(stack: contextlib.ExitStack, directory: Path, upstream: int) -> list
     command = [sys.executable, str(HERE / "bare.py"), str(port), str(upstream)]
     subjects.append(Subject("bare aiohttp", command, "/v1/chat/completions", port))
     subjects.append(gateway(directory, upstream))
+    subjects.append(gateway(directory, upstream, "guarded", GUARDED))
     for subject in subjects:
         stack.callback(subject.stop)
     return subjects
