@@ -22,6 +22,7 @@ _DIGITS = (
 )  # fmt: skip
 _SIGNS = {"dash": "-", "hyphen": "-", "minus": "-", "plus": "+", "dot": ".", "point": ".", "space": " "}
 _MEANING = {word: str(digit) for digit, words in enumerate(_DIGITS) for word in words} | _SIGNS
+SPOKEN = (*_MEANING, "double", "triple")
 _WORD = "(?:" + "|".join(sorted(_MEANING, key=len, reverse=True)) + "|double|triple)"
 WORDS = rf"(?i)\b{_WORD}(?:[ ,.\-]{{1,3}}{_WORD})+\b"
 TWO_WORDS = rf"(?i)\b{_WORD}[ ,.\-]{{1,3}}{_WORD}\b"

@@ -49,14 +49,14 @@ class PersonalData:
         """How many characters at the front keep their findings whatever text follows.
 
         Every value has a digit, an `@` or a word for it, and begins at most a few words before: where none of these
-        is near, only the last words can still become part of one.
+        is near, only the last word can still become the beginning of one.
         """
         low = max(0, len(text) - HOLD_BACK)
         tail = fold(text[low:])
         if "NAME" in self._kinds or tail.origin is not None:
             return low
         seed = _SEED.first(tail.text)
-        return low + _words_back(tail.text, len(tail.text) if seed is None else seed)
+        return low + (_last_word(tail.text) if seed is None else _words_back(tail.text, seed))
 
     def _found(self, view: View) -> Iterator[Span]:
         for number in self._set.hits(view.data):
@@ -89,6 +89,27 @@ def _words_back(text: str, at: int) -> int:
     return at
 
 
+def _last_word(text: str) -> int:
+    # An address in words begins with one word, or with several that dots or single letters join; a number in words with
+    # one. A word that has just begun may become what joins.
+    at = len(text)
+    for _ in range(_JOINED):
+        end = len(text[:at].rstrip())
+        at = end
+        while at and not text[at - 1].isspace():
+            at -= 1
+        word, before = text[at:end], text[:at].rstrip()
+        joined = len(word) < 2 or word[0] == "." or before.endswith(".") or before[-2:-1].isspace()
+        if not joined and not (end == len(text) and word.lower() in _BEGUN):
+            break
+    return at
+
+
+_JOINED = 12
+_JOINERS = ("at", "arroba", "chiocciola", "arobase", "klammeraffe", "dot", "punkt", "punto", "point", "ponto", "kropka")
+_BEGUN = frozenset(
+    word[:length] for word in (*_JOINERS, *disguised.SPOKEN) for length in range(1, len(word) + 1)
+)
 _SEED = compile_text(
     r"(?i)[0-9@]|&#|%40|[\[({<|*/_~][ ]?(?:at|a|arroba|chez|bei|malpa|dot)|\b(?:at|arroba|chiocciola|arobase|"
     r"klammeraffe|dot|punkt|punto|point|ponto|kropka|calle|avenida|avda|plaza|via|viale|piazza|corso|rua|av\.|c/)|"
