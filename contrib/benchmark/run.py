@@ -5,8 +5,8 @@
 Load generator and mock upstream share one core, the subject has the other. The gateway runs with the plugins of the
 example configuration (key check, limits, journal and ledger, log, metrics) and one worker; its log is at `warning`,
 and the limit on requests too high to refuse any. `guarded` is the same gateway with the guardrail policy `default`, as
-the example configuration has it: every request and every reply is judged. Ratios are to be trusted, absolute numbers belong to the machine.
-What translation costs comes last, from `translation.py`.
+the example configuration has it: every request and every reply is judged. Ratios are to be trusted, absolute numbers
+belong to the machine. What translation costs comes last, from `translation.py`.
 """
 
 import argparse
