@@ -25,12 +25,12 @@ DAYS = 90
 STEP = 250_000
 # Twenty tenants with fifty keys each, ten models at four providers: a key uses two models.
 ROW = """
-SELECT 'req_' || n, {start} + n * {gap} + (n * 7919) % 997, 't' || (n * 31 % 1000) % 20, 'k' || n * 31 % 1000, '',
-  'u' || (n * 31 % 1000) % 200, '', 'chat.completions', 'm' || ((n * 31 % 1000) % 5 + n % 2 * 5),
-  'p' || ((n * 31 % 1000) % 5 + n % 2 * 5) % 4, 'x', CASE WHEN n % 50 = 0 THEN 'upstream_error' ELSE 'ok' END, 200,
-  n % 2, n % 4000, n % 700, n % 100, 0, 0, CASE WHEN n % 97 = 0 THEN 1 ELSE 0 END, n % 1000 * 1000, 'v', 0,
-  400000 + n % 1000, 900000, 300, CAST(NULL AS TEXT), 'g' || (n * 31 % 1000) % 50
-FROM {numbers}
+SELECT 'req_' || n, {start} + n * {gap} + (n * 7919) % 997, 't' || (h % 20), 'k' || h, '', 'u' || (h % 200), '',
+  'chat.completions', 'm' || (h % 5 + n % 2 * 5), 'p' || ((h % 5 + n % 2 * 5) % 4), 'x',
+  CASE WHEN n % 50 = 0 THEN 'upstream_error' ELSE 'ok' END, 200, n % 2, n % 4000, n % 700, n % 100, 0, 0,
+  CASE WHEN n % 97 = 0 THEN 1 ELSE 0 END, n % 1000 * 1000, 'v', 0, 400000 + n % 1000, 900000, 300, CAST(NULL AS TEXT),
+  'g' || (h % 50)
+FROM (SELECT n, n * 7919 / 13 % 1000 AS h FROM {numbers}) AS some
 """
 COLUMNS = (
     "id, ts_ms, tenant, key, key_name, owner, environment, endpoint, model, provider, target_model, outcome, "

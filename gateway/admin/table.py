@@ -12,6 +12,7 @@ from gateway.admin import (
     teams,
     tenants,
     usage,
+    usageexport,
     users,
 )
 
@@ -19,5 +20,5 @@ from gateway.admin import (
 ENDPOINTS = (
     *auth.ROUTES, *tenants.ROUTES, *teams.ROUTES, *users.ROUTES, *keys.ROUTES, *serviceaccounts.ROUTES, *audit.ROUTES,
     *credentials.ROUTES, *contents.ROUTES, *guardrailpolicies.ROUTES,
-    *usage.ROUTES, *reports.ROUTES,
+    *usage.ROUTES, *reports.ROUTES, *usageexport.ROUTES,
 )  # fmt: skip

@@ -13,7 +13,7 @@ from gateway.accounts.records import AuditEntry
 from gateway.commands.accounts import Session, everything, run
 from gateway.commands.options import Past, plain, print_json, print_table
 from gateway.commands.place import Place, at_place
-from gateway.commands.usage import cell
+from gateway.reporting.exports import cell
 
 _COLUMNS: Final = (
     "time", "tenant", "action", "severity", "actor_kind", "actor", "actor_name", "resource_type", "resource_id",

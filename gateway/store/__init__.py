@@ -15,6 +15,7 @@ from gateway.money.ledger import LedgerRow
 
 if TYPE_CHECKING:
     from gateway.store.accountrecords import Audited
+    from gateway.store.database import Row
     from gateway.store.once import Once
     from gateway.store.reports import By, Sums, Which
     from gateway.store.work import Step
@@ -193,6 +194,16 @@ class UsageStore(Protocol):
 
         `starts` cuts the time into pieces, each from one of them to the next: the first is `start_ms`.
         """
+
+    async def usage_values(
+        self, which: "Which", start_ms: int, end_ms: int, *, cursor: str = "", limit: int = 5000
+    ) -> "tuple[Sequence[Row], str | None]":
+        """Exchanges as `ledger.COLUMNS` and the number of their attempts, oldest first, and the cursor of the next."""
+
+    async def usage_page(
+        self, which: "Which", start_ms: int, end_ms: int, *, cursor: str = "", limit: int = 500
+    ) -> Page[LedgerRow]:
+        """The same with the attempts themselves."""
 
     async def rollups_since(self) -> Mapping[str, int]:
         """From which hour (since 1970) on each tenant's roll-ups can be built from the ledger."""

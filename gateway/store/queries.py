@@ -157,7 +157,7 @@ class Queries(AccountRecords, UsageReports):
             f"AND (ts_ms, id) > (${n + 1}, ${n + 2}) ORDER BY ts_ms, id LIMIT ${n + 3}",
             *args, after_ms, after_id, limit + 1,
         )  # fmt: skip
-        attempts = await self._attempts([row[0] for row in rows[:limit]]) if rows else {}
+        attempts = await self.attempts_of([row[0] for row in rows[:limit]]) if rows else {}
         items = tuple(ledger.from_values(row, attempts.get(row[0], [])) for row in rows[:limit])
         return Page(items, f"{items[-1].ts_ms}:{items[-1].id}" if len(rows) > limit else None)
 
@@ -193,17 +193,6 @@ class Queries(AccountRecords, UsageReports):
     async def ping(self) -> None:
         """See `Store.ping`."""
         await self._lookups.rows("SELECT 1 FROM meta LIMIT 1")
-
-    async def _attempts(self, ids: list[str]) -> dict[str, list[Row]]:
-        found: dict[str, list[Row]] = {}
-        rows = await self._reports.rows(
-            f"SELECT exchange_id, {', '.join(ledger.ATTEMPT_COLUMNS)} FROM attempts "
-            f"WHERE exchange_id IN ({placeholders(len(ids))}) ORDER BY exchange_id, n",
-            *ids,
-        )
-        for exchange_id, *values in rows:
-            found.setdefault(exchange_id, []).append(tuple(values))
-        return found
 
 
 def placeholders(count: int, start: int = 1) -> str:

@@ -9,8 +9,10 @@ from typing import Final, Literal
 import msgspec
 
 from gateway.clock import now_ms
+from gateway.errors import InvalidRequest
 from gateway.money import ledger
 from gateway.money.ledger import LedgerRow
+from gateway.store import Page
 from gateway.store.database import Reader, Row
 from gateway.store.rollups import DAY_MS, HOUR_MS, MODEL, SUMS
 
@@ -83,6 +85,44 @@ class UsageReports:
         )
         return ledger.from_values(rows[0], [*attempts])
 
+    async def usage_values(
+        self, which: Which, start_ms: int, end_ms: int, *, cursor: str = "", limit: int = 5000
+    ) -> tuple[Sequence[Row], str | None]:
+        """Exchanges as `ledger.COLUMNS` and the number of their attempts, oldest first, and the cursor of the next."""
+        after_ms, after_id = read_cursor(cursor)
+        # From the cursor's time on, not from the start: or each page would walk over all pages before it.
+        args: list[object] = [max(start_ms, after_ms), end_ms]
+        where = "ts_ms >= $1 AND ts_ms < $2" + _conditions(which, args, "")
+        n = len(args)
+        columns = ", ".join(ledger.COLUMNS)
+        rows = await self._reports.rows(
+            f"SELECT {columns}, (SELECT COUNT(*) FROM attempts a WHERE a.exchange_id = e.id) FROM exchanges e "
+            f"WHERE {where} AND (ts_ms, id) > (${n + 1}, ${n + 2}) ORDER BY ts_ms, id LIMIT ${n + 3}",
+            *args, after_ms, after_id, limit + 1,
+        )  # fmt: skip
+        more = len(rows) > limit
+        rows = rows[:limit]
+        return rows, f"{rows[-1][1]}:{rows[-1][0]}" if more else None
+
+    async def usage_page(
+        self, which: Which, start_ms: int, end_ms: int, *, cursor: str = "", limit: int = 500
+    ) -> Page[LedgerRow]:
+        """The same with the attempts themselves."""
+        rows, following = await self.usage_values(which, start_ms, end_ms, cursor=cursor, limit=limit)
+        attempts = await self.attempts_of([row[0] for row in rows]) if rows else {}
+        return Page(tuple(ledger.from_values(row[:-1], attempts.get(row[0], [])) for row in rows), following)
+
+    async def attempts_of(self, ids: Sequence[str]) -> dict[str, list[Row]]:
+        """The attempts of these exchanges, in order."""
+        found: dict[str, list[Row]] = {}
+        places = ", ".join(f"${n}" for n in range(1, len(ids) + 1))
+        for exchange_id, *values in await self._reports.rows(
+            f"SELECT exchange_id, {', '.join(ledger.ATTEMPT_COLUMNS)} FROM attempts "
+            f"WHERE exchange_id IN ({places}) ORDER BY exchange_id, n", *ids,
+        ):  # fmt: skip
+            found.setdefault(exchange_id, []).append(tuple(values))
+        return found
+
     async def usage_sums(
         self, which: Which, start_ms: int, end_ms: int, by: By | Sequence[By] | None = None, starts: Sequence[int] = ()
     ) -> tuple[Sums, ...]:
@@ -128,6 +168,16 @@ class UsageReports:
         )
         at, width = step * unit, len(names)
         return [(*row[:width], row[width] * at if step else start, *row[width + 1 :]) for row in rows]
+
+
+def read_cursor(cursor: str) -> tuple[int, str]:
+    """After which exchange a page begins: its time and id."""
+    if not cursor:
+        return -1, ""
+    moment, _, ident = cursor.partition(":")
+    if not moment.isascii() or not moment.isdecimal() or len(moment) > 18:
+        raise InvalidRequest("The cursor is not one that this list gave out.", param="cursor")
+    return int(moment), ident
 
 
 def _conditions(which: Which, args: list[object], table: str) -> str:

@@ -184,3 +184,21 @@ def test_an_explanation_says_what_is_not_exact(run, fill):
 def test_roll_ups_can_be_built_anew_from_the_command_line(run, fill):
     fill([row(n) for n in range(3)])
     assert "3 rows added up." in run("rebuild")
+
+
+def test_an_export_says_how_far_it_is_and_can_add_up(run, fill, data_dir):
+    fill([row(n, cost=10**9, model="ab"[n % 2]) for n in range(10)])
+    result = CliRunner().invoke(usage, ["export", "--progress", "--data-dir", str(data_dir)])
+    assert "10 of 10 (100%) rows" in result.stderr
+    rows = list(csv.DictReader(io.StringIO(run("export", "--group-by", "model"))))
+    assert [(each["model"], each["total_cost"], each["total_requests"]) for each in rows] == [("a", "5", "5"), ("b", "5", "5")]
+    assert "group_by" in run("export", "--group-by", "colour", fails=True)
+    focus = list(csv.DictReader(io.StringIO(run("export", "--format", "focus"))))
+    assert sum(Decimal(each["BilledCost"]) for each in focus) == 10
+
+
+def test_an_export_as_parquet_is_read_by_others(run, fill, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    fill([row(n, cost=n) for n in range(3)])
+    run("export", "--format", "parquet", "--output", str(tmp_path / "out.parquet"))
+    assert parquet.read_table(tmp_path / "out.parquet").num_rows == 3
