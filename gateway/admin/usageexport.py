@@ -91,5 +91,5 @@ async def _one(body: bytes) -> AsyncIterator[bytes]:
 
 async def _noted(admin: Admin, ask: Ask[ExportQuery, NoBody], asked: Scope) -> None:
     query = ask.query
-    detail = {"what": "usage", "format": query.format, "tenant": asked.which.tenant, "group_by": query.group_by}
+    detail = {"format": query.format, "tenant": asked.which.tenant, "group_by": query.group_by}
     await admin.accounts.audit.took(ask.principal, admin.origin(ask), "usage", detail)
