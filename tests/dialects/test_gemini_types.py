@@ -21,7 +21,10 @@ GOT = {
     for file in sorted(HOME.glob("gemini.generate/*/*.yaml"))
     if (told := yaml.safe_load(file.read_text()))["answer"].get("status", 200) == 200
 }
-FIELDS = {"contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings", "serviceTier"}
+FIELDS = {
+    "contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings", "serviceTier",
+    "cachedContent",
+}
 
 
 @pytest.mark.parametrize("case", SENT)
