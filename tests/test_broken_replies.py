@@ -49,6 +49,8 @@ def ends_with_an_error(dialect, text):
 
 
 def cut_at(text, part):
+    """The first part of a stream. Some versions of Gemini say in every chunk that it is the last: not here."""
+    text = text.replace('"finishReason": "STOP"', '"avgLogprobs": 0')
     blocks = [block for block in text.replace("\r\n", "\n").split("\n\n") if block.strip()]
     return "\n\n".join(blocks[: max(1, int(len(blocks) * part))]) + "\n\n"
 
@@ -76,10 +78,11 @@ async def test_a_page_instead_of_a_stream_is_a_502(stage, case):  # noqa: F811
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("case", STREAMS)
 async def test_a_page_called_a_stream_is_an_error_too(stage, case):  # noqa: F811
+    """Between two of the same format what comes is passed on as it is, until it turns out to be no whole stream."""
     _, kind = as_sent(case, "")
     status, text = await answered(stage, case, HTML, content_type=kind)
     assert status == 502 or ends_with_an_error(case.split("/")[0], text), text
-    assert "<html>" not in text
+    assert "<html>" not in text or load(case)["outcome"] == "kept"
 
 
 @pytest.mark.asyncio(loop_scope="module")
