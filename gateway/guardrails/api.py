@@ -99,7 +99,7 @@ def routes(stage: "GuardrailStage") -> Iterable[Route]:
         Endpoint("GET", "/api/v1/guardrails/policies", "key", policies, "Guardrail policies", answer=Policies),
         Endpoint("POST", "/api/v1/guardrails/test", "key", test, "Try a policy on a text", body=TestText, answer=Trial),
     )
-    return bind([msgspec.structs.replace(endpoint, tag="Guardrails") for endpoint in endpoints], stage)
+    return bind([msgspec.structs.replace(endpoint, tag="guardrails") for endpoint in endpoints], stage)
 
 
 def _exchange(caller: Caller) -> Exchange:

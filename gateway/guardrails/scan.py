@@ -64,7 +64,7 @@ def routes(stage: "GuardrailStage") -> Iterable[Route]:
     """The routes, with permission `key`."""
     endpoint = Endpoint(
         "POST", "/api/v1/guardrails/scan-base64", "key", scan_base64, "Try a policy on a file in base64",
-        tag="Guardrails", body=ScanBase64, answer=FileTrial,
+        tag="guardrails", body=ScanBase64, answer=FileTrial,
     )  # fmt: skip
 
     async def scan_file(request: RouteRequest) -> Reply:
@@ -74,7 +74,7 @@ def routes(stage: "GuardrailStage") -> Iterable[Route]:
         told = await _scan(stage, request.caller, data, query.filename or name, query.policy or policy)
         return Reply(200, msgspec.json.encode(told), "application/json")
 
-    about = About(summary="Try a policy on a file", tag="Guardrails", query=ScanQuery, answer=FileTrial)
+    about = About(summary="Try a policy on a file", tag="guardrails", query=ScanQuery, answer=FileTrial)
     return [
         *bind([endpoint], stage), Route("POST", "/api/v1/guardrails/scan-file", "key", scan_file, about),
     ]

@@ -356,3 +356,25 @@ async def test_looking_at_an_issuer_reaches_no_private_address(world, issuer):
         async with browser.client.post(gateway.url + "/admin/sso/discover", json={"issuer": address}, headers=headers) as reply:
             assert reply.status == 503
     assert issuer.asked == before
+
+
+async def test_nothing_of_a_sign_in_is_left_in_files_logs_metrics_or_the_audit(world, issuer, tmp_path, capfd):
+    made = []
+    real = issuer.token
+    issuer.token = lambda **claims: made.append(real(**claims)) or made[-1]
+    gateway, browser = await world()
+    _, there, _ = await browser.begin()
+    _, back, _ = await browser.get(there)
+    assert (await browser.get(back))[0] == 302
+    cookies = {cookie.key: cookie.value for cookie in browser.client.cookie_jar}
+    secrets = {issuer.client[1], *made, parse_qs(urlsplit(back).query)["state"][0], *cookies.values()}
+    secrets |= {token.rpartition(".")[2] for token in made} | {parse_qs(urlsplit(there).query)["nonce"][0]}
+    assert len(secrets) >= 6
+    seen = {path.name: path.read_bytes().decode("latin-1") for path in (tmp_path / "data").rglob("*") if path.is_file()}
+    async with gateway.client.get(gateway.root + "/metrics") as reply:
+        seen["metrics"] = await reply.text()
+    seen["audit"] = str(await gateway.store.audit_page({}, limit=500))
+    seen["me"] = str(await browser.me())
+    seen["output"] = str(capfd.readouterr())
+    for where, text in seen.items():
+        assert not [secret[:8] for secret in secrets if secret in text], where
