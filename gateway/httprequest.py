@@ -161,8 +161,10 @@ class Incoming:
             message.version is HttpVersion10 or self.headers.get("transfer-encoding", "").lower() != "chunked"
         ):
             return "The only transfer coding is chunked, in HTTP/1.1."
-        if not all(map(str.isascii, self.headers.values())) and not _is_utf8(self.headers):
-            return "A header is not UTF-8."
+        if not all(map(str.isascii, self.headers.values())):
+            self.headers = _readable(message)
+            if not _is_utf8(self.headers):
+                return "A header is not UTF-8."
         return None
 
     async def body(self, limit: int) -> bytes:
@@ -347,6 +349,14 @@ async def _all_of(payload: StreamReader, limit: int) -> bytes:
 def _decoded(path: str) -> str:
     parts = path.replace("%2f", "%2F").split("%2F")
     return "%2F".join(unquote(part).replace("%", "%25") for part in parts)
+
+
+def _readable(message: RawRequestMessage) -> Mapping[str, str]:
+    """With a mark for each byte of a credential that is no UTF-8: it is a wrong credential, whatever its bytes are."""
+    made = message.headers.copy()
+    for name in CREDENTIALS.intersection(map(str.lower, message.headers)):
+        made[name] = made[name].encode("utf-8", "replace").decode()
+    return made
 
 
 def _is_utf8(headers: Mapping[str, str]) -> bool:

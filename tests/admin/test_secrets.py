@@ -1,5 +1,6 @@
 """A sweep: nothing that these tests use as a credential is in any answer, log, metric or file afterwards."""
 
+import asyncio
 import re
 import time
 
@@ -76,8 +77,6 @@ async def test_a_401_says_nothing_of_the_credential(it):
 
 
 async def test_a_control_character_in_a_credential_leaves_no_trace(it, capfd):
-    import asyncio
-
     reader, writer = await asyncio.open_connection("127.0.0.1", it.gateway.port)
     writer.write(b"GET /api/v1/admin/users HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer gws-canarycanary\x01z\r\n\r\n")
     answer = await reader.read()
@@ -116,3 +115,24 @@ def test_the_reference_page_keeps_nothing_in_the_browser():
 
     html = reference_page().html.decode()
     assert not re.search(r"localStorage|sessionStorage|indexedDB|document\.cookie", html)
+
+
+async def test_any_bytes_as_a_credential_are_a_wrong_credential(it):
+    port = it.gateway.port
+
+    async def status(path, name, value):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET " + path + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n" + name + b": " + value + b"\r\n\r\n")
+        line = await reader.readline()
+        writer.close()
+        return int(line.split()[1])
+
+    paths = (b"/api/v1/models", b"/api/v1/admin/users", b"/api/v1/usage/me", b"/api/v1/key")
+    for value in (b"\xff" * 40, b"sk-gw-" + b"\xe9" * 61, b"' OR 1=1 --", b"%00%s%n", b"\xd0\xba\xd0\xbb\xd1\x8e\xd1\x87", b"x" * 7000):
+        for path in paths:
+            for name, text in ((b"authorization", b"Bearer " + value), (b"x-api-key", value), (b"authorization", value)):
+                assert await status(path, name, text) == 401, (path, name, value)
+    right = it.gateway.key.encode()
+    assert await status(b"/api/v1/key", b"authorization", b"Bearer " + right) == 200
+    assert await status(b"/api/v1/key", b"authorization", b"Bearer " + right + b"\xff") == 401
+    assert await status(b"/api/v1/key", b"x-other", b"\xff") == 400
