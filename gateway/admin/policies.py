@@ -1,4 +1,6 @@
-"""Names of guardrail policies, where people choose one for a tenant, a team or a key."""
+"""Names of the configuration, where people choose some for a tenant, a team or a key: policies, providers."""
+
+from collections.abc import Sequence
 
 from msgspec import UNSET, UnsetType
 
@@ -19,6 +21,15 @@ async def check_policy(gateway: Gateway, name: str | UnsetType | None, tenant: s
         names = ", ".join(entry.name for entry in book.entries.values() if entry.shadow_of is None)
         text = f"there is no guardrail policy {str(name)[:64]!r}: there are {names}"
         raise InvalidFields(("guardrail_policy", text)) from None
+
+
+def check_providers(gateway: Gateway, names: Sequence[str] | UnsetType | None) -> None:
+    """Raises `InvalidFields`, with the names there are, for a provider that the configuration does not have."""
+    known = [entry.name for entry in gateway.snapshot.config.providers]
+    for name in () if names is None or names is UNSET else names:
+        if name not in known:
+            text = f"there is no provider {name[:64]!r}: there are {', '.join(known)}"
+            raise InvalidFields(("allowed_providers", text))
 
 
 def policies(gateway: Gateway) -> StoredPolicies:

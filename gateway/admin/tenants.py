@@ -10,7 +10,7 @@ from gateway.accounts.records import Limits, Logging, Tenant
 from gateway.admin.endpoint import Ask, Done, Endpoint, Items
 from gateway.admin.fields import Cursor, Line, NoBody, NoQuery, PageSize, Search
 from gateway.admin.limits import LimitsGiven, LimitsShown, limits_given, limits_shown
-from gateway.admin.policies import check_policy
+from gateway.admin.policies import check_policy, check_providers
 from gateway.admin.services import Admin
 from gateway.admin.values import at, moment
 
@@ -98,6 +98,7 @@ async def list_tenants(admin: Admin, ask: Ask[TenantsQuery, NoBody]) -> Items[Te
 async def create_tenant(admin: Admin, ask: Ask[NoQuery, NewTenant]) -> TenantShown:
     """Make a tenant."""
     await check_policy(admin.gateway, ask.body.guardrail_policy)
+    check_providers(admin.gateway, ask.body.allowed_providers)
     fields = {"name": ask.body.name, **_fields(ask.body)}
     limits = Limits(**limits_given(ask.body))
     made = await admin.accounts.tenants.create(ask.principal, admin.origin(ask), {**fields, "limits": limits})
@@ -112,6 +113,7 @@ async def get_tenant(admin: Admin, ask: Ask[NoQuery, NoBody]) -> TenantShown:
 async def change_tenant(admin: Admin, ask: Ask[NoQuery, TenantChange]) -> TenantShown:
     """Change a tenant."""
     await check_policy(admin.gateway, ask.body.guardrail_policy, ask.id())
+    check_providers(admin.gateway, ask.body.allowed_providers)
     changed = await admin.accounts.tenants.update(
         ask.principal, admin.origin(ask), ask.id(), _fields(ask.body), limits_given(ask.body), ask.version
     )

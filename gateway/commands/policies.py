@@ -5,6 +5,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from gateway.accounts.records import StoredPolicy
 from gateway.commands.place import Place
 from gateway.config import Guardrails
 from gateway.configfile import ConfigError, load
@@ -26,7 +27,7 @@ def changed_policy_option(command: F) -> F:
 
 
 def check_policy(place: Place, name: str | None) -> None:
-    """Refuse a name that the configuration does not have: requests would be refused for it.
+    """Refuse a name that neither the configuration nor the database has: requests would be refused for it.
 
     Where the file cannot be read here (a variable of its providers is not set in this shell), it is taken as it is.
     """
@@ -38,6 +39,10 @@ def check_policy(place: Place, name: str | None) -> None:
         click.echo(f"The configuration cannot be read here: whether it has the policy {name} is not checked.", err=True)
         return
     policies = [entry.name for entry in known(settings).values() if entry.shadow_of is None]
+    if name in policies:
+        return
+    stored = place.run(lambda store: store.page(StoredPolicy, {}, limit=500)).items
+    policies += [policy.name for policy in stored if policy.shadow_of is None]
     if name not in policies:
         text = f"there is no guardrail policy {name!r}{did_you_mean(str(name), policies)}: there are"
         raise click.BadParameter(f"{text} {', '.join(policies)}", param_hint="--guardrail-policy")

@@ -4,7 +4,8 @@ import pytest
 from people import world
 from postgres_server import postgres
 
-EVERY_DATABASE = {"test_users.py", "test_tenants.py", "test_audit.py", "test_keys.py", "test_policies.py", "test_refusals.py"}
+EVERY_DATABASE = {"test_users.py", "test_tenants.py", "test_audit.py", "test_keys.py", "test_policies.py", "test_refusals.py",
+                  "test_contents.py"}
 
 
 def pytest_generate_tests(metafunc):

@@ -6,6 +6,7 @@ import contextlib
 import msgspec
 import pytest
 from people import world
+from postgres_server import postgres
 
 from gateway.accounts.records import Content
 
@@ -14,17 +15,18 @@ CARD = "4111 1111 1111 1111"
 
 
 @contextlib.asynccontextmanager
-async def logged(tmp_path, **policy):
+async def logged(tmp_path, *, database=None, **policy):
     """A world with the demo provider, whose answers repeat the question, and a key of a member with this policy."""
-    async with world(tmp_path) as it:
+    async with world(tmp_path, database=database) as it:
         made = await it.call("admin", "POST", "/users/member/api-keys", {"name": "k", **policy}, status=201)
         it.api_key, it.key_id = made["api_key"], made["id"]
         yield it
 
 
 @pytest.fixture
-async def it(tmp_path):
-    async with logged(tmp_path, logging_policy="content") as made:
+async def it(tmp_path, request):
+    database = postgres().new_database() if request.param == "postgres" else None
+    async with logged(tmp_path, database=database, logging_policy="content") as made:
         for name in ("admin", "owner"):
             await allow(made, name)
         yield made

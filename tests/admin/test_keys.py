@@ -204,8 +204,12 @@ async def test_limits_of_user_and_team_hold_for_their_keys_together(it):
 async def test_the_tenants_allowed_providers_hold(it):
     made = await make(it)
     assert await it.chat(made["api_key"]) == 200
-    await it.call("owner", "PATCH", "/tenants/default", {"allowed_providers": ["elsewhere"]}, status=200)
+    await it.call("owner", "PATCH", "/tenants/default", {"allowed_providers": []}, status=200)
     assert await it.chat(made["api_key"]) == 403
+    told = await it.call("owner", "PATCH", "/tenants/default", {"allowed_providers": ["up", "uq"]}, status=422)
+    assert told["errors"] == [{"path": "allowed_providers", "message": "there is no provider 'uq': there are up"}]
+    await it.call("owner", "PATCH", "/tenants/default", {"allowed_providers": ["up"]}, status=200)
+    assert await it.chat(made["api_key"]) == 200
     await it.call("owner", "PATCH", "/tenants/default", {"allowed_providers": None}, status=200)
     assert await it.chat(made["api_key"]) == 200
 
