@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Guardrail,
         HttpRequest,
         NoSecret,
+        ObjectCall,
         Presented,
         Provider,
         RateStanding,
@@ -64,7 +65,8 @@ if TYPE_CHECKING:
 __all__ = [
     "About", "Attempt", "Caller", "Conflict", "ContentBlocked", "Context", "Detector", "Dialect", "Edit", "End",
     "Event", "Exchange", "Filter", "Finding", "Finish", "Forbidden", "Gateway", "GatewayError", "Guardrail",
-    "HttpRequest", "InternalError", "InvalidFields", "InvalidRequest", "Level", "NoSecret", "NotFound", "Opaque",
+    "HttpRequest", "InternalError", "InvalidFields", "InvalidRequest", "Level", "NoSecret", "NotFound",
+    "ObjectCall", "Opaque",
     "Outcome", "Peer", "Presented", "Price", "Provider", "QuotaExceeded", "RateLimited", "RateStanding", "Record",
     "Redaction", "Reply", "Request", "Route", "RouteRequest", "Secret", "SecretSource", "Sink", "Stale", "Tap",
     "Target", "Text", "Timeouts", "TooLarge", "Unauthenticated", "Unavailable", "UnknownModel", "UnknownRoute",

@@ -59,6 +59,19 @@ class Accounting:
 
     async def _close(self, exchange: Exchange) -> None:
         try:
+            if "on_close" in exchange.internal:
+                await self._note(exchange)
+        finally:  # whatever became of that, the exchange is recorded
+            await self._record(exchange)
+
+    async def _note(self, exchange: Exchange) -> None:
+        try:
+            await exchange.internal["on_close"](exchange)
+        except GatewayError as error:
+            _log.error("what an exchange made could not be noted", request_id=exchange.id, error=error.message)
+
+    async def _record(self, exchange: Exchange) -> None:
+        try:
             self._last_attempt(exchange)
             if exchange.caller is not None:
                 await exchange.internal["plugins"].on_usage(exchange)

@@ -10,6 +10,7 @@ from gateway.accounting import Accounting
 from gateway.admin.errors import error_reply
 from gateway.dialects.anthropic import Messages
 from gateway.dialects.gemini import GeminiDialect
+from gateway.dialects.objects import ANTHROPIC_ROUTES, OBJECT_ROUTES, ObjectRoute, dialect_of
 from gateway.dialects.openai_chat import Chat
 from gateway.dialects.openai_media import MediaDialect
 from gateway.dialects.served import ANTHROPIC, CALLED, GOOGLE, GOOGLE_MODELS, PREFIXES, SERVED, Called
@@ -20,10 +21,13 @@ from gateway.hookspecs import Dialect
 from gateway.jsonbody import read_object
 from gateway.media import MediaPipeline
 from gateway.models import anthropic_list, anthropic_model, google_list, google_model, model_list, one_model
+from gateway.objects import Objects
 from gateway.pipeline import Pipeline
 from gateway.pluginroutes import PluginRoutes
 from gateway.routes import RouteTable
 from gateway.runtime import Gateway
+from gateway.stored import KeepingPipeline
+from gateway.visits import ObjectPipeline
 
 if TYPE_CHECKING:
     from gateway.httprequest import Answer, Incoming
@@ -33,6 +37,7 @@ _KEY_IN_URL = (
     "way keep URLs. Google's own clients do so by default. Replace this key if it was sent over a network."
 )
 ADMIN = "/api/v1/admin/"
+_REFERRING = frozenset({"responses", "chat.completions", "messages"})  # endpoints whose requests may name what is kept
 
 Call = Callable[["Incoming", Mapping[str, str]], Awaitable["Answer"]]
 
@@ -45,6 +50,9 @@ class App:
         self._pipeline = pipeline
         self._accounting = accounting
         self._media = MediaPipeline(gateway, accounting)
+        objects = Objects(gateway.store)
+        self._keeping = KeepingPipeline(gateway, accounting, objects)
+        self._visits = ObjectPipeline(gateway, accounting, objects)
         self.ready: Callable[[], bool] = lambda: False
         self._openai = Chat()
         self._messages = Messages()
@@ -87,8 +95,10 @@ class App:
         for served in SERVED:
             dialect: Dialect = served.dialect()
             pipeline = self._media if isinstance(dialect, MediaDialect) else self._pipeline
+            pipeline = self._keeping if served.endpoint in _REFERRING else pipeline
             for path in served.paths:
                 self._routes.add("POST", path, "key", _exchange(pipeline, served.endpoint, dialect))
+        self._add_objects()
         for called in CALLED:
             for path in called.paths:
                 self._routes.add("POST", path + "/{call...}", "key", self._called(called))
@@ -101,6 +111,20 @@ class App:
             self._routes.add("GET", prefix + "/models", "key", self._models)
             self._routes.add("GET", prefix + "/models/{id...}", "key", self._model)
             self._routes.add("POST", prefix + "/explain", "key", self._explain)
+
+    def _add_objects(self) -> None:
+        """Two APIs have some paths in common: there Anthropic's clients are known by their header."""
+        calls = {(each.method, each.path): self._visit(each) for each in OBJECT_ROUTES}
+        theirs = {(each.method, each.path): self._visit(each) for each in ANTHROPIC_ROUTES}
+        for (method, path), call in (calls | theirs).items():
+            other = theirs.get((method, path), call)
+            for prefix in PREFIXES:
+                self._routes.add(method, prefix + path, "key", _by_client(calls.get((method, path), other), other))
+            if (method, path) in theirs:
+                self._routes.add(method, f"{ANTHROPIC}/v1{path}", "key", other)
+
+    def _visit(self, route: ObjectRoute) -> Call:
+        return _exchange(self._visits, route.endpoint, dialect_of(route))
 
     def _add_operations(self) -> None:
         self._routes.add("GET", "/", "public", self._index)
@@ -181,6 +205,13 @@ def _exchange(pipeline: Pipeline, endpoint: str, dialect: Dialect) -> Call:
         return await pipeline.serve(endpoint, dialect, incoming, params)
 
     return call
+
+
+def _by_client(call: Call, anthropics: Call) -> Call:
+    async def choose(incoming: "Incoming", params: Mapping[str, str]) -> "Answer":
+        return await (anthropics if "anthropic-version" in incoming.headers else call)(incoming, params)
+
+    return choose
 
 
 def _is_google(incoming: "Incoming") -> bool:

@@ -260,6 +260,14 @@ class Config(_Strict, frozen=True):
     direct_models: Annotated[
         bool, Meta(description="Allow `provider/model` names beside the configured models.")
     ] = True
+    default_provider: Annotated[
+        Name | None,
+        Meta(description="Who keeps files, batches and the like of requests that name no provider; else the first."),
+    ] = None
+    unknown_objects: Annotated[
+        Literal["pass", "refuse"],
+        Meta(description="Ids in requests to models (files, earlier responses) that nobody made here."),
+    ] = "pass"
     providers: tuple[ProviderEntry, ...] = ()
     models: tuple[ModelEntry, ...] = ()
     plugins: tuple[PluginEntry, ...] = ()

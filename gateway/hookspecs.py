@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.config import Timeouts
     from gateway.runtime import Gateway
+    from gateway.upload import Upload
     from gateway.upstream import Peer
 
 PROJECT = "ai_gateway"
@@ -46,6 +47,20 @@ class HttpRequest(msgspec.Struct, frozen=True):
     varying: tuple[tuple[str, str], ...] = ()
     parts: AsyncIterator[bytes] | None = None
     size: int | None = None
+
+
+class ObjectCall(msgspec.Struct, frozen=True):
+    """A request about what a provider keeps (files, batches, stored responses, …), for `Provider.call`.
+
+    `path` is relative to the API's root, such as `/files/file-1`; `query` is text; the body is `body` or a form.
+    """
+
+    kind: str
+    method: str
+    path: str
+    query: str = ""
+    body: bytes = b""
+    upload: "Upload | None" = None
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -82,7 +97,8 @@ class Provider(Protocol):
 
     `endpoints` are served in their own dialect, byte for byte. Optional: `wires`, the dialects into which other
     requests are translated, the best first (`Exchange.wire` says which it is); `spoken(model)`, which gives both for
-    one model; `price_book`, `prices` and `facts`.
+    one model; `price_book`, `prices` and `facts`; `keeps`, the kinds of objects that clients may keep there, with
+    `call(exchange, call: ObjectCall) -> HttpRequest` and `api`, whose form they have (`openai`, `anthropic`).
     """
 
     name: str

@@ -148,6 +148,12 @@ class Incoming:
                 raise InvalidRequest(f"The query has more than {_MAX_QUERY_FIELDS} fields.") from None
         return self._query
 
+    @property
+    def query_text(self) -> str:
+        """The query as it came."""
+        text: str = self._message.path.partition("?")[2]
+        return text
+
     def fault(self) -> str | None:
         """Why this request must not be served, though its head could be read; `None` is the rule."""
         message = self._message

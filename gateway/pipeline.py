@@ -163,10 +163,10 @@ class Pipeline:
             exchange.internal["upstream_status"] = upstream.status
             self._gateway.conditions.heard(exchange, target, upstream)
             if not 200 <= upstream.status < 300:
-                raise self._gateway.conditions.refused(exchange, target, await _refused(exchange, upstream, target))
+                raise self._gateway.conditions.refused(exchange, target, await refused(exchange, upstream, target))
             streamed = _is_stream(exchange, upstream.headers.get("content-type", ""))
             first = b""
-            _describe(exchange, target)
+            describe(exchange, target)
             if streamed:
                 if not exchange.dialect.framing.content_type:
                     exchange.reply_headers["content-type"] = header_safe(upstream.headers.get("content-type", _BYTES))
@@ -285,7 +285,7 @@ async def _first_bytes(exchange: Exchange, upstream: UpstreamReply, line: Stream
     return data
 
 
-async def _refused(exchange: Exchange, upstream: UpstreamReply, target: Target) -> UpstreamError:
+async def refused(exchange: Exchange, upstream: UpstreamReply, target: Target) -> UpstreamError:
     """The error for an upstream's error status: its status, text and Retry-After, without credentials."""
     try:
         body = await upstream.body(MAX_ERROR_BODY)
@@ -328,7 +328,7 @@ def _message_of(body: bytes) -> tuple[str, str | None]:
     return str(message)[:1000], None if code is None else str(code)[:64]
 
 
-def _describe(exchange: Exchange, target: Target) -> None:
+def describe(exchange: Exchange, target: Target) -> None:
     """The x-gateway-* headers that are known when the target has answered."""
     headers = exchange.reply_headers
     headers["x-gateway-provider"] = target.provider.name

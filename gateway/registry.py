@@ -66,6 +66,7 @@ class Registry:
             tuple((("plugins", index), entry) for index, entry in enumerate(config.plugins)),
         )
         building.check_targets(members, config.models)
+        building.check_default(config)
         members += building.brought(members)
         if building.problems:
             raise ConfigError(building.problems)
@@ -81,6 +82,7 @@ class Registry:
         members = building.members(inspected.providers, inspected.plugins)
         if inspected.config is not None:
             building.check_targets(members, inspected.config.models)
+            building.check_default(inspected.config)
             guardrails(self, inspected.config, building, members)
         building.check_off(inspected.providers)
         return building.problems
@@ -164,6 +166,13 @@ class _Building:
                 if not any(_WILD & set(each) for each in (*known, name)) and name not in known:
                     text = f"the provider `{provider}` has no model `{name}`{did_you_mean(name, known)}"
                     self.report(("models", index, "targets", nth), text)
+
+    def check_default(self, config: Config) -> None:
+        """`default_provider` must be in the file."""
+        names = [entry.name for entry in config.providers]
+        if config.default_provider is not None and config.default_provider not in names:
+            hint = did_you_mean(config.default_provider, names)
+            self.report(("default_provider",), f"there is no provider `{config.default_provider}`{hint}")
 
     def member(self, path: Path, entry: ProviderEntry | PluginEntry, name: str) -> Member | None:
         """The plugin of one entry; `None` if it has mistakes."""

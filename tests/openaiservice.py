@@ -22,6 +22,8 @@ class OpenAIService:
         self.taken = 0                      # how many
         self.cut_speech = False
         self.slow_speech = None
+        self.results = b""                  # of message batches
+        self.broken = False                 # every connection is cut
         self.transcript = {"text": "hello there", "usage": {"type": "duration", "seconds": 9}}
         self.transcript_type = "application/json"
         self.image_usage = {"input_tokens": 50, "output_tokens": 1056, "total_tokens": 1106, "input_tokens_details": {"text_tokens": 10, "image_tokens": 40}}
@@ -29,7 +31,7 @@ class OpenAIService:
 
     async def __aenter__(self):
         app = web.Application(client_max_size=1 << 30)
-        app.router.add_route("*", "/v1/{path:.*}", self._serve)
+        app.router.add_route("*", "/{path:.*}", self._serve)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -57,9 +59,11 @@ class OpenAIService:
             body = body + piece if keep or size < 1 << 20 else b""
             head = head or piece
         self.calls.append((request.method, request.path_qs, {name.lower(): value for name, value in request.headers.items()}, body, size))
+        if self.broken:
+            request.transport.abort()
         if request.headers.get("authorization") != f"Bearer {CREDENTIAL}" and "x-api-key" not in request.headers and "api-key" not in request.headers:
             return _error(401, "bad key", "invalid_api_key")
-        path = request.match_info["path"]
+        path = re.sub(r"^(openai/deployments/[^/]+|openai/v1|openai|v1)/", "", request.match_info["path"])
         name = re.sub(r"[^a-z]+", "_", path.split("/")[0])
         answer = getattr(self, f"_{name}", None)
         if answer is None:
@@ -112,6 +116,156 @@ class OpenAIService:
             return reply
         answer = {"created": 1, "data": [{"b64_json": "aGk="}] * int(tree.get("n", 1))}
         return web.json_response({**answer, "usage": self.image_usage} if self.image_usage else answer)
+
+
+    async def _files(self, request, rest, tree, upload):
+        _, size, body = upload
+        if request.method == "POST":
+            purpose = re.search(rb'name="purpose"\r\n\r\n([a-z-]+)', body)
+            made = {"id": self.new_id("file-"), "object": "file", "bytes": size, "purpose": purpose[1].decode() if purpose else "assistants", "filename": "f", "created_at": 1, "status": "processed"}
+            content = body.partition(b'name="file"')[2].partition(b"\r\n\r\n")[2].partition(b"\r\n--")[0]
+            self.files[made["id"]] = (made, content)
+            return web.json_response(made)
+        if not rest:
+            return self._page(request, [made for made, _ in self.files.values()])
+        if rest[0] not in self.files:
+            return _error(404, "No such File object: " + rest[0])
+        made, content = self.files[rest[0]]
+        if rest[1:] == ["content"]:
+            return web.Response(body=content, content_type="application/octet-stream", headers={"content-disposition": 'attachment; filename="f"'})
+        if request.method == "DELETE":
+            del self.files[rest[0]]
+            return web.json_response({"id": rest[0], "object": "file", "deleted": True})
+        return web.json_response(made)
+
+    def _page(self, request, items):
+        """Newest first, as OpenAI pages."""
+        items = items[::-1]
+        after = request.query.get("after")
+        ids = [each["id"] for each in items]
+        start = ids.index(after) + 1 if after in ids else 0
+        limit = int(request.query.get("limit", "20"))
+        page = items[start : start + limit]
+        return web.json_response({
+            "object": "list", "data": page, "first_id": page[0]["id"] if page else None,
+            "last_id": page[-1]["id"] if page else None, "has_more": start + limit < len(items),
+        })
+
+    async def _kept(self, request, rest, tree, kind, prefix, **fields):
+        """Objects that are just kept."""
+        known = self.objects.setdefault(kind, {})
+        if not rest and request.method == "POST":
+            made = {"id": self.new_id(prefix), "object": kind, "created_at": 1, **fields, **tree}
+            known[made["id"]] = made
+            return web.json_response(made)
+        if not rest:
+            return self._page(request, list(known.values()))
+        if rest[0] not in known:
+            return _error(404, f"No {kind} found with id '{rest[0]}'.")
+        if request.method == "DELETE" and len(rest) == 1:
+            del known[rest[0]]
+            return web.json_response({"id": rest[0], "object": f"{kind}.deleted", "deleted": True})
+        if len(rest) > 1:
+            return None
+        known[rest[0]].update(tree)
+        return web.json_response(known[rest[0]])
+
+    async def _batches(self, request, rest, tree, upload):
+        reply = await self._kept(request, rest, tree, "batch", "batch_", status="validating", request_counts={"total": 1, "completed": 0, "failed": 0})
+        if reply is None:
+            self.objects["batch"][rest[0]]["status"] = "cancelling"
+            return web.json_response(self.objects["batch"][rest[0]])
+        return reply
+
+    def finish_batch(self, batch_id, results, **fields):
+        """The batch is done: its results are a file of its own."""
+        file_id = self.new_id("file-out")
+        made = {"id": file_id, "object": "file", "bytes": len(results), "purpose": "batch_output", "filename": "o", "created_at": 2, "status": "processed"}
+        self.files[file_id] = (made, results)
+        self.objects["batch"][batch_id].update(status="completed", output_file_id=file_id, **fields)
+        return file_id
+
+    async def _fine_tuning(self, request, rest, tree, upload):
+        reply = await self._kept(request, rest[1:], tree, "fine_tuning.job", "ftjob-", status="queued", trained_tokens=None, result_files=[], hyperparameters={}, organization_id="o", seed=1)
+        if reply is None:
+            if rest[2] in ("events", "checkpoints"):
+                return web.json_response({"object": "list", "data": [], "has_more": False})
+            self.objects["fine_tuning.job"][rest[1]]["status"] = "cancelled"
+            return web.json_response(self.objects["fine_tuning.job"][rest[1]])
+        return reply
+
+    async def _vector_stores(self, request, rest, tree, upload):
+        counts = {"in_progress": 0, "completed": 0, "failed": 0, "cancelled": 0, "total": 0}
+        reply = await self._kept(request, rest, tree, "vector_store", "vs_", status="completed", usage_bytes=0, file_counts=counts)
+        if reply is None and rest[1] == "search":
+            return web.json_response({"object": "vector_store.search_results.page", "search_query": [tree["query"]], "data": [], "has_more": False, "next_page": None})
+        if reply is None:
+            made = {"id": rest[2] if len(rest) > 2 else tree["file_id"], "object": "vector_store.file", "created_at": 1, "status": "completed", "vector_store_id": rest[0], "usage_bytes": 1}
+            return web.json_response(made if request.method == "POST" or len(rest) > 2 else {"object": "list", "data": [], "has_more": False})
+        return reply
+
+    async def _uploads(self, request, rest, tree, upload):
+        reply = await self._kept(request, rest, tree, "upload", "upload_", status="pending", expires_at=9)
+        if reply is None and rest[1] == "parts":
+            return web.json_response({"id": self.new_id("part_"), "object": "upload.part", "created_at": 1, "upload_id": rest[0]})
+        if reply is None:
+            made = {"id": self.new_id("file-"), "object": "file", "bytes": 1, "purpose": "batch", "filename": "f", "created_at": 1, "status": "processed"}
+            self.files[made["id"]] = (made, b"parts")
+            return web.json_response({**self.objects["upload"][rest[0]], "status": "completed", "file": made})
+        return reply
+
+    async def _conversations(self, request, rest, tree, upload):
+        reply = await self._kept(request, rest, tree, "conversation", "conv_", metadata={})
+        return web.json_response({"object": "list", "data": [], "has_more": False, "first_id": None, "last_id": None}) if reply is None else reply
+
+    async def _responses(self, request, rest, tree, upload):
+        if not rest:
+            made = _response(self.new_id("resp_"), tree)
+            self.responses[made["id"]] = made
+            if tree.get("stream"):
+                reply = web.StreamResponse(headers={"content-type": "text/event-stream"})
+                await reply.prepare(request)
+                for number, (kind, status) in enumerate((("created", "in_progress"), ("completed", "completed"))):
+                    told = {"type": f"response.{kind}", "sequence_number": number, "response": {**made, "status": status}}
+                    await reply.write(f"event: {told['type']}\ndata: {json.dumps(told)}\n\n".encode())
+                return reply
+            return web.json_response(made)
+        if rest[0] not in self.responses:
+            return _error(404, f"Response with id '{rest[0]}' not found.")
+        if rest[1:] == ["input_items"]:
+            return web.json_response({"object": "list", "data": [], "has_more": False, "first_id": None, "last_id": None})
+        if rest[1:] == ["cancel"]:
+            self.responses[rest[0]].update(status="cancelled")
+        if request.method == "DELETE":
+            del self.responses[rest[0]]
+            return web.json_response({"id": rest[0], "object": "response", "deleted": True})
+        return web.json_response(self.responses[rest[0]])
+
+    async def _messages(self, request, rest, tree, upload):
+        """Anthropic's message batches."""
+        reply = await self._kept(request, rest[1:], tree, "message_batch", "msgbatch_", type="message_batch", processing_status="in_progress")
+        if reply is None and rest[2] == "results":
+            return web.Response(body=self.results, content_type="application/x-jsonl")
+        if reply is None:
+            return web.json_response({**self.objects["message_batch"][rest[1]], "processing_status": "canceling"})
+        return reply
+
+    async def _chat(self, request, rest, tree, upload):
+        return web.json_response({"id": "c", "object": "chat.completion", "created": 1, "model": tree["model"], "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}})
+
+
+def _response(response_id, tree):
+    background = tree.get("background", False)
+    said = [{"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [{"type": "output_text", "text": "hello", "annotations": []}]}]
+    return {
+        "id": response_id, "object": "response", "created_at": 1, "status": "queued" if background else "completed",
+        "background": background, "error": None, "incomplete_details": None, "instructions": None, "metadata": {},
+        "model": tree["model"], "output": [] if background else said, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
+        "usage": None if background else USED,
+    }
+
+
+USED = {"input_tokens": 10, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 15}
 
 
 def _error(status, message, code=None):

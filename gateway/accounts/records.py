@@ -333,3 +333,20 @@ def standing(
     if owner is not None and reach(owner.role, "gateway:use") is None:
         return "owner without right"
     return "active"
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant keeps at a provider: `id` is the provider's, `kind` the family of its API such as `files`.
+
+    `model` is the target that made it, `parent` what it came out of; `metered` says that what it used is in the ledger.
+    """
+
+    tenant: str
+    id: str
+    kind: str
+    provider: str
+    model: str = ""
+    parent: str = ""
+    key_id: str = ""
+    metered: bool = True
+    created: int

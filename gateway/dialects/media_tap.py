@@ -8,6 +8,7 @@ import msgspec
 from gateway import sse
 from gateway.dialects import openai_chunks
 from gateway.dialects.openai_media_usage import Makes, media_usage
+from gateway.dialects.usage_sums import plus
 from gateway.errors import GatewayError
 from gateway.events import End, Event, Finish, Opaque, Record, Text, Usage
 from gateway.jsonbody import read_lenient
@@ -101,7 +102,7 @@ class EventTap:
         said = event.get("delta")
         self.text_bytes += len(said.encode("utf-8", "replace")) if type(said) is str else 0
         if (usage := media_usage(event.get("usage"), self._makes)) is not None:
-            self.usage = _sum(self.usage, usage)
+            self.usage = usage if self.usage is None else plus(self.usage, usage)
         if event.get("type") == "error" or event.get("error"):
             error: Any = event.get("error") if type(event.get("error")) is dict else event
             self.error = str(error.get("code") or error.get("type") or "error")[:64]
@@ -142,15 +143,3 @@ class EventTap:
         tree["delta" if "delta" in tree else "text"] = event.text
         tree.pop("logprobs", None)
         return sse.write(msgspec.json.encode(tree))
-
-
-def _sum(so_far: Usage | None, more: Usage) -> Usage:
-    """Of several images each tells its own tokens."""
-    if so_far is None:
-        return more
-    parts = [each.special for each in (so_far, more) if each.special is not None]
-    names = parts[0].__struct_fields__ if parts else ()
-    special = type(parts[0])(**{name: sum(getattr(each, name) for each in parts) for name in names}) if parts else None
-    return msgspec.structs.replace(
-        more, input=so_far.input + more.input, output=so_far.output + more.output, special=special
-    )

@@ -25,6 +25,7 @@ class _Error(msgspec.Struct, gc=False):
 
 class _Response(msgspec.Struct, gc=False):
     id: str = ""
+    background: bool | None = None
     usage: WireUsage | None = None
     service_tier: msgspec.Raw = msgspec.Raw()
     error: _Error | None = None
@@ -58,6 +59,12 @@ class ResponsesTap:
         self._tail = b""
         self._sequence = -1
         self._id = ""
+        self.background = False
+
+    @property
+    def response_id(self) -> str:
+        """The response's id, once it is known."""
+        return self._id
 
     @property
     def complete(self) -> bool:
@@ -126,6 +133,7 @@ class ResponsesTap:
                 self.error = "server_error"
         elif event.response is not None:
             self._id = event.response.id or self._id
+            self.background = event.response.background is True
         elif event.type == "error" or event.error is not None:
             error = event.error or _Error()
             self.error = (error.code or error.type or event.code or "error")[:64]

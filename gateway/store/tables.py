@@ -15,6 +15,7 @@ from gateway.accounts.records import (
     Credential,
     Identity,
     Invitation,
+    Kept,
     Key,
     Limits,
     PolicyVersion,
@@ -134,6 +135,7 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType({
         Table("contents", Content, filters={
             "own": "owner_id = {0}", "since": "created >= {0}", "until": "created < {0}",
         }, secrets=("sealed",), versioned=False),
+        Table("objects", Kept, versioned=False),
         Table("invitations", Invitation, ("email",), secrets=("digest",), versioned=False),
     )
 })  # fmt: skip

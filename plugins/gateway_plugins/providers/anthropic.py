@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta
 
-from gateway import Exchange, HttpRequest, Secret, Target
+from gateway import Exchange, HttpRequest, ObjectCall, Secret, Target
 from gateway.catalogue import Send
 from gateway.jsonbody import outgoing
 from gateway_plugins.providers import openai_compatible
@@ -49,6 +49,8 @@ class Anthropic(openai_compatible.OpenAICompatible):
     endpoints = frozenset(PATHS)
     wires = ("anthropic.messages",)
     paths = PATHS
+    kinds = ("message_batches", "files")
+    api = "anthropic"
     config: Options
 
     def __init__(self, config: Options) -> None:
@@ -78,14 +80,21 @@ class Anthropic(openai_compatible.OpenAICompatible):
 
     def encode(self, exchange: Exchange, target: Target) -> HttpRequest:
         """The request with this provider's address, credential and version, and the flags that it knows."""
+        return HttpRequest(
+            method="POST", url=self.url(exchange), headers=self.headers_of(exchange),
+            body=outgoing(exchange, target.model), varying=tuple(self._versioned(exchange)),
+        )
+
+    def call(self, exchange: Exchange, call: ObjectCall) -> HttpRequest:
+        """A request about what is kept here."""
+        return self.object_call(exchange, call, f"{self.config.base_url.rstrip('/')}/v1", self._versioned(exchange))
+
+    def _versioned(self, exchange: Exchange) -> list[tuple[str, str]]:
         varying = self.traced(exchange)
         varying.append(("anthropic-version", exchange.headers.get("anthropic-version") or self.config.version))
         if known := flags(exchange, self.config.betas):
             varying.append(("anthropic-beta", ",".join(known)))
-        return HttpRequest(
-            method="POST", url=self.url(exchange), headers=self.headers_of(exchange),
-            body=outgoing(exchange, target.model), varying=tuple(varying),
-        )
+        return varying
 
     def configured(self, credential: Secret) -> Options:
         """See `OpenAICompatible.configured`."""

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta
 
-from gateway import Exchange, HttpRequest, InvalidRequest, Secret, Target, hookimpl
+from gateway import Exchange, HttpRequest, InvalidRequest, ObjectCall, Secret, Target, hookimpl
 from gateway.catalogue import Send
 from gateway.entra import RESOURCE, EntraTokens, Identity, identity_of
 from gateway.renewal import Renewed
@@ -55,6 +55,7 @@ class AzureOpenAI(openai_compatible.OpenAICompatible):
 
     Config = Options
     name = "azure_openai"
+    kinds = ("files", "uploads", "batches", "fine_tuning", "vector_stores")
     config: Options
 
     def __init__(self, config: Options) -> None:
@@ -121,6 +122,17 @@ class AzureOpenAI(openai_compatible.OpenAICompatible):
         if self._tokens is not None:
             varying.append(("authorization", f"Bearer {self._tokens.current}"))
         return self.request(exchange, target, self._address(exchange, target), self.headers, varying)
+
+    def call(self, exchange: Exchange, call: ObjectCall) -> HttpRequest:
+        """A request about what is kept here: beside the deployments, not under one."""
+        varying = self.traced(exchange)
+        if self._tokens is not None:
+            varying.append(("authorization", f"Bearer {self._tokens.current}"))
+        root, version = self.config.base_url, self.config.api_version
+        if not version:
+            return self.object_call(exchange, call, f"{root}/openai/v1", varying)
+        query = f"{call.query}&api-version={version}" if call.query else f"api-version={version}"
+        return self.object_call(exchange, msgspec.structs.replace(call, query=query), f"{root}/openai", varying)
 
     def fixed_headers(self, config: openai_compatible.Address) -> dict[str, str]:
         """As for any upstream, with the key in Azure's header."""

@@ -47,6 +47,7 @@ class OpenAI(openai_compatible.OpenAICompatible):
     name = "openai"
     endpoints = frozenset(PATHS) - {"responses"}
     paths = PATHS
+    kinds = ("conversations", "files", "uploads", "batches", "fine_tuning", "vector_stores")
     prices: Mapping[str, PriceEntry] = PRICES
 
     def __init__(self, config: Options) -> None:

@@ -10,13 +10,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from gateway import Exchange, Forbidden, HttpRequest, Peer, Secret, Target, Timeouts
+from gateway import Exchange, Forbidden, HttpRequest, ObjectCall, Peer, Secret, Target, Timeouts
 from gateway.addresses import forbidden, is_literal
 from gateway.catalogue import Send
 from gateway.jsonbody import outgoing, read_lenient
@@ -36,6 +36,11 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _KEPT = 1_000
 _LONGEST_NAME = 256
 _CREDENTIAL = re.compile(r"key|token|secret|auth|password", re.IGNORECASE)
+
+
+Kind = Literal[
+    "responses", "conversations", "files", "uploads", "batches", "fine_tuning", "vector_stores", "message_batches",
+]
 
 
 class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,6 +64,13 @@ class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         Secret | None, Meta(description="An HTTP proxy for all connections: http://[user:password@]host:port.")
     ] = None
     max_connections: Annotated[int, Meta(ge=1)] = 4096
+    keeps: Annotated[
+        tuple[Kind, ...] | None,
+        Meta(description="What clients may keep at this provider; all that it can by default. See docs/objects.md."),
+    ] = None
+    unchecked: Annotated[
+        bool, Meta(description="Files and batches also for keys with model or cost limits or guardrails.")
+    ] = False
 
 
 class Options(Address, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,6 +98,8 @@ class OpenAICompatible:
     endpoints = frozenset(PATHS) - {"responses"}
     wires: tuple[str, ...] = ("openai.chat", "openai.embeddings")
     paths: Mapping[str, str] = PATHS
+    kinds: tuple[Kind, ...] = ()  # what it can keep, beside responses where it answers them
+    api = "openai"
     name = "openai_compatible"
 
     def __init__(self, config: Address) -> None:
@@ -108,6 +122,11 @@ class OpenAICompatible:
             self.think_tags = config.think_tags
             if config.responses:
                 self.endpoints = self.endpoints | {"responses"}
+        able = {*self.kinds, *(("responses",) if "responses" in self.endpoints else ())}
+        if config.keeps is not None and (other := sorted(set(config.keeps) - able)):
+            raise ValueError(f"keeps: this provider cannot keep {', '.join(other)}")
+        self.keeps: frozenset[str] = frozenset(able if config.keeps is None else config.keeps)
+        self.unchecked = config.unchecked
         self._urls = {endpoint: config.base_url.rstrip("/") + path for endpoint, path in self.paths.items()}
         self.headers = _checked(self.fixed_headers(config))
         self._headers_with: dict[str, tuple[tuple[str, str], ...]] = {}
@@ -169,6 +188,27 @@ class OpenAICompatible:
         return HttpRequest(
             "POST", url, plain, varying=(*varying, ("content-type", upload.content_type), ("accept", "*/*")),
             parts=upload.parts(changes), size=upload.size(changes),
+        )
+
+    def call(self, exchange: Exchange, call: ObjectCall) -> HttpRequest:
+        """A request about what is kept here."""
+        return self.object_call(exchange, call, self.config.base_url.rstrip("/"), self.traced(exchange))
+
+    def object_call(
+        self, exchange: Exchange, call: ObjectCall, root: str, varying: list[tuple[str, str]]
+    ) -> HttpRequest:
+        """The same with the API's root, and with headers of a variant."""
+        url = f"{root}{call.path}" + (f"?{call.query}" if call.query else "")
+        plain = tuple(field for field in self.headers_of(exchange) if field[0] not in ("content-type", "accept"))
+        varying = [*varying, ("accept", "*/*")]
+        if (beta := exchange.headers.get("openai-beta")) is not None:
+            varying.append(("openai-beta", beta))
+        if call.upload is None:
+            varying += [("content-type", "application/json")] if call.body else []
+            return HttpRequest(call.method, url, plain, call.body, tuple(varying))
+        varying.append(("content-type", call.upload.content_type))
+        return HttpRequest(
+            call.method, url, plain, varying=tuple(varying), parts=call.upload.parts({}), size=call.upload.size({})
         )
 
     def headers_of(self, exchange: Exchange) -> tuple[tuple[str, str], ...]:
