@@ -5,7 +5,6 @@ import glob
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,6 +12,7 @@ from functools import cache
 from itertools import count
 
 import pytest
+from ports import free_port
 
 _numbers = count()
 
@@ -43,9 +43,7 @@ class Server:
         self._run_as = _unprivileged()
         if self._run_as:
             shutil.chown(self.folder, self._run_as["user"], self._run_as.get("group"))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._call("initdb", "-D", f"{self.folder}/data", "-U", "gateway", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C")
         self.start()
 

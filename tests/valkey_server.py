@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from ports import free_port
 
 PROGRAM = shutil.which("valkey-server") or shutil.which("redis-server")
 
@@ -28,9 +29,7 @@ class Server:
     """One server without persistence; `stop` and `start` again on the same port lose what it knew."""
 
     def __init__(self, folder: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._folder = folder
         self._process: subprocess.Popen | None = None
 

@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import http.server
-import socket
 import threading
 
 import msgspec
 import pytest
 from click.testing import CliRunner
+from ports import free_port
 
 from gateway.commands.explain import explain
 from gateway.config import Logging
@@ -77,11 +77,8 @@ class Home:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
     set_up(Logging(level="error"))
-    made = Home(tmp_path_factory.mktemp("gateway"), port)
+    made = Home(tmp_path_factory.mktemp("gateway"), free_port())
     with made.serving():
         pass
     return made

@@ -33,7 +33,7 @@ async def llamacpp():
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        assert await asyncio.wait_for(process.stdout.readline(), 30) == b"listening\n"
+        assert await asyncio.wait_for(process.stdout.readline(), 120) == b"listening\n"
         yield f"http://127.0.0.1:{port}", key
     finally:
         process.kill()

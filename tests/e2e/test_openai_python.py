@@ -228,14 +228,14 @@ async def test_a_rate_limit_is_an_error_with_a_true_retry_after(demo):
         with pytest.raises(openai.RateLimitError) as caught:
             await client.chat.completions.create(model="demo-small", messages=HELLO)
     assert 40 <= int(caught.value.response.headers["retry-after"]) <= 62
-    assert [row.outcome for row in await demo.rows_of(key)] == ["ok", "refused"]
+    assert [row.outcome for row in await demo.rows_of(key, 2)] == ["ok", "refused"]
 
 
 async def test_the_client_waits_as_told_and_succeeds(demo):
     """A concurrency limit refuses with Retry-After; the client's own retry comes when the stream before it is over."""
     key = await demo.new_key(concurrency=1)
     slow = {"demo": {"chunk_delay_ms": 100, "chunks": 5}}
-    async with AsyncOpenAI(base_url=demo.url, api_key=key) as client:
+    async with AsyncOpenAI(base_url=demo.url, api_key=key, max_retries=8) as client:
         stream = await client.chat.completions.create(
             model="demo-small", messages=HELLO, stream=True, extra_body=slow
         )
@@ -244,7 +244,9 @@ async def test_the_client_waits_as_told_and_succeeds(demo):
         assert [chunk async for chunk in stream]
         assert (await second).choices
         assert time.monotonic() - began >= 1.0
-    assert sorted(row.outcome for row in await demo.rows_of(key)) == ["ok", "ok", "refused"]
+    outcomes = sorted(row.outcome for row in await demo.rows_of(key, 3))
+    assert outcomes[:3] == ["ok", "ok", "refused"]
+    assert set(outcomes[3:]) <= {"refused"}  # by a machine so busy that the stream is not over after a second
 
 
 async def test_an_upstreams_retry_after_is_honoured(demo):
@@ -268,7 +270,7 @@ async def test_a_failing_upstream_is_an_internal_server_error_after_the_clients_
                 model="demo-small", messages=HELLO, extra_body={"demo": {"fail": 500}}
             )
     assert "told to fail with 500" in str(caught.value)
-    assert [(row.outcome, row.http_status) for row in await demo.rows_of(key)] == [("upstream_error", 500)] * 2
+    assert [(row.outcome, row.http_status) for row in await demo.rows_of(key, 2)] == [("upstream_error", 500)] * 2
 
 
 @pytest.mark.parametrize(
