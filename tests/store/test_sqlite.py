@@ -8,6 +8,7 @@ import pytest
 from gateway.accounts.records import Tenant
 from gateway.store import StoreUnavailable
 from gateway.store.lock import OwnedElsewhere
+from gateway.store.sqlite import _WRITE as AS_SHIPPED
 from gateway.store.sqlite import DATABASE, SqliteReader, SqliteStore
 
 
@@ -132,7 +133,10 @@ async def test_a_file_that_is_no_database_is_a_clear_error(data_dir):
         await SqliteStore.open(data_dir)
 
 
-async def test_the_settings_that_safety_rests_on_are_on(store):
+async def test_the_settings_that_safety_rests_on_are_on(data_dir, monkeypatch):
+    monkeypatch.setattr("gateway.store.sqlite._WRITE", AS_SHIPPED)
+    store = await SqliteStore.open(data_dir)
+
     async def settings(connection, *names):
         return [value for name in names for (value,) in await connection.execute_fetchall(f"PRAGMA {name}")]
 
@@ -141,6 +145,7 @@ async def test_the_settings_that_safety_rests_on_are_on(store):
     await store.ping()
     reader = store._lookups._connection
     assert await settings(reader, "query_only", "wal_autocheckpoint", "trusted_schema") == [1, 0, 0]
+    await store.close()
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
