@@ -51,7 +51,7 @@ def note(
 ) -> set[tuple[str, str]]:
     """Log hits and mark them for metrics and audit. Those of a draft (`shadow` is its policy's name) do nothing else.
 
-    `late` ones are no longer marked: their exchange may be over. Returns the marks: rule and action.
+    `late` ones are no longer marked for metrics: their exchange may be over. Returns the marks: rule and action.
     """
     kinds: dict[tuple[str, str], set[str]] = {}
     kept: list[Noted] = exchange.internal.setdefault("guardrail_hits", []) if hits and not late else []
@@ -66,9 +66,20 @@ def note(
             "guardrail hit", rule=name, action=action, kinds=sorted(found), direction=direction, part=part,
             request_id=exchange.id,
         )
-    if kinds and not late:
+    if late:
+        _late(exchange, kept)
+    elif kinds:
         exchange.internal.setdefault("triggered", set()).update(kinds)
     return set(kinds)
+
+
+def _late(exchange: Exchange, kept: Sequence[Noted]) -> None:
+    """For the audit: at the end of the exchange, or, if that was before, by what its sink left there."""
+    tell = exchange.internal.get("late_hits")
+    if tell is not None:
+        tell(exchange, kept)
+    elif kept:
+        exchange.internal.setdefault("guardrail_hits", []).extend(kept)
 
 
 def warn(exchange: Exchange, text: str) -> None:

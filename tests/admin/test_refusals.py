@@ -102,3 +102,13 @@ async def test_nothing_waits_for_the_database_and_nothing_is_lost_while_it_is_aw
     await entries(it, "rate_limit_hit")
     await sink(it)._write(everything=True)
     assert sum(entry.detail["count"] for entry in await it.entries("rate_limit_hit")) == 3
+
+
+async def test_a_guardrail_that_delays_nobody_is_told_of_too(it):
+    rule = {"use": "guardrail.pii", "action": "block", "async": True}
+    await it.call("owner", "POST", "/guardrails/policies", {"name": "beside", "rules": [rule]}, status=201)
+    api_key, _ = await key(it, guardrail_policy="beside")
+    assert await chat(it, api_key, f"my card: {CARD}") == 200
+    found = await entries(it, "guardrail_triggered")
+    assert {entry.resource_id for entry in found} == {"guardrail.pii"}
+    assert "4111" not in str(found)

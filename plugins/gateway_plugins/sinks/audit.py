@@ -7,7 +7,7 @@ further ones are counted and become one entry a minute: a flood of refusals does
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -31,6 +31,7 @@ _LONGEST_PAUSE: Final = 30.0
 _BATCH: Final = 50
 _LAST: Final = 5.0
 _HITS: Final = "guardrail_hits"
+_LATE: Final = "late_hits"
 _STRONG: Final = frozenset({"block", "redact", "mask", "pseudonymise"})
 _NO_DIGITS: Final = str.maketrans("", "", "0123456789.")
 _log = structlog.get_logger("gateway.audit")
@@ -73,13 +74,20 @@ class AuditSink:
     @hookimpl
     async def on_usage(self, exchange: Exchange) -> None:
         """Note what was refused or changed. Most exchanges have neither."""
+        exchange.internal[_LATE] = self._late
         if exchange.error is None and _HITS not in exchange.internal:
             return
         caller = exchange.caller
         if caller is not None:
             now = now_ms()
-            for hit in _found(exchange, caller):
+            for hit in _found(exchange, caller, exchange.internal.get(_HITS, ())):
                 self._hits.add(hit, now)
+
+    def _late(self, exchange: Exchange, noted: Iterable[Any]) -> None:
+        """What guardrails beside the request found when it was over."""
+        if exchange.caller is not None:
+            for hit in _of_guardrails(exchange, exchange.caller, noted):
+                self._hits.add(hit, now_ms())
 
     async def _run(self) -> None:
         pause = _PAUSE
@@ -118,14 +126,10 @@ class AuditSink:
         )  # fmt: skip
 
 
-def _found(exchange: Exchange, caller: Caller) -> Iterator[Hit]:
+def _found(exchange: Exchange, caller: Caller, noted: Iterable[Any]) -> Iterator[Hit]:
     error = exchange.error
-    about: dict[str, Any] = {
-        "tenant": caller.tenant, "key": caller.key, "key_name": caller.key_name, "request_id": exchange.id,
-        "agent": "".join(each if each.isprintable() else "?" for each in exchange.headers.get("user-agent", "")[:200]),
-    }
-    detail = {"endpoint": exchange.endpoint, "model": exchange.model}
     if isinstance(error, RateLimited | QuotaExceeded):
+        about, detail = _about(exchange, caller)
         action = "rate_limit_hit" if isinstance(error, RateLimited) else "budget_exceeded"
         # The text names the limit and its level; with other numbers it is the same limit.
         what = (error.message[:300]).translate(_NO_DIGITS)
@@ -133,9 +137,15 @@ def _found(exchange: Exchange, caller: Caller) -> Iterator[Hit]:
             action=action, what=what, resource=("api_key", caller.key),
             detail={**detail, "message": error.message[:300]}, **about,
         )  # fmt: skip
+    if noted:
+        yield from _of_guardrails(exchange, caller, noted)
+
+
+def _of_guardrails(exchange: Exchange, caller: Caller, noted: Iterable[Any]) -> Iterator[Hit]:
+    about, detail = _about(exchange, caller)
     kinds: dict[tuple[str, str, str], set[str]] = {}
-    for noted in exchange.internal.get(_HITS, ()):
-        kinds.setdefault((noted.rule, noted.action, noted.direction), set()).add(noted.kind)
+    for each in noted:
+        kinds.setdefault((each.rule, each.action, each.direction), set()).add(each.kind)
     for (rule, did, direction), found in kinds.items():
         if did in _STRONG or did in ("warn", "monitor"):
             told = {"guardrail": rule, "action": did, "direction": direction, "kinds": sorted(found)}
@@ -143,6 +153,16 @@ def _found(exchange: Exchange, caller: Caller) -> Iterator[Hit]:
                 action="guardrail_triggered", what=f"{rule}/{did}/{direction}", resource=("guardrail", rule[:64]),
                 severity="warning" if did == "block" else "info", detail={**detail, **told}, **about,
             )  # fmt: skip
+
+
+def _about(exchange: Exchange, caller: Caller) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Whose it was, and what the request was for."""
+    agent = exchange.headers.get("user-agent", "")[:200]
+    about = {
+        "tenant": caller.tenant, "key": caller.key, "key_name": caller.key_name, "request_id": exchange.id,
+        "agent": "".join(each if each.isprintable() else "?" for each in agent),
+    }  # fmt: skip
+    return about, {"endpoint": exchange.endpoint, "model": exchange.model}
 
 
 def _iso(moment: int) -> str:
