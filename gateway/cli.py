@@ -26,8 +26,9 @@ COMMANDS = MappingProxyType({
     "teams": "Teams: create, list, show, update, delete, add, remove.",
     "tenants": "Tenants: create, list, show, update, disable, enable.",
     "audit": "The audit: list, verify, export.",
+    "contents": "Logged requests and answers: list, show.",
     "guardrails": "Guardrails: list, test, bench, replay.",
-    "usage": "Usage and cost: summary, export.",
+    "usage": "Usage and cost: summary, export, explain, rebuild.",
     "db": "The database: status, migrate, backup, restore.",
 })
 
