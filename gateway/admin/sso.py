@@ -12,7 +12,7 @@ from gateway.admin.endpoint import Ask, Done, Endpoint
 from gateway.admin.fields import NoBody, NoQuery
 from gateway.admin.services import Admin
 from gateway.admin.signon import FLOW_SECONDS, SignOnProvider, opened
-from gateway.errors import Forbidden, InvalidFields, NotFound, Unavailable
+from gateway.errors import Forbidden, NotFound, Unavailable
 from gateway.hookspecs import Reply, RouteRequest
 from gateway.oidc import BadToken, Issuer
 
@@ -35,7 +35,7 @@ class ProviderNames(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """With whom, and where in this gateway's pages to go afterwards."""
+    """With whom, and where in this gateway's pages to go afterwards: a path; anything else is `/`."""
 
     provider: Name
     return_to: Annotated[str, Meta(max_length=500)] = "/"
@@ -232,9 +232,9 @@ ROUTES = (
 
 async def _begun(sso: SingleSignOn, ask: Ask[Any, Any], start: Start) -> tuple[str, dict[str, str]]:
     provider, place = sso.named(start.provider), sso.admin.place(ask)
-    if not start.return_to.startswith("/") or start.return_to[1:2] in ("/", "\\") or not start.return_to.isprintable():
-        raise InvalidFields(("return_to", "must be a path of this gateway, such as /"))
-    url, sealed = await provider.begin(sso.base(ask) + _HERE, start.return_to)
+    here = start.return_to.startswith("/") and start.return_to[1:2] not in ("/", "\\")
+    back = start.return_to if here and start.return_to.isprintable() and "\\" not in start.return_to else "/"
+    url, sealed = await provider.begin(sso.base(ask) + _HERE, back)
     secure = "; Secure" if place.secure else ""
     cookie = (
         f"{_cookie_name(secure=place.secure)}={sealed}; Path=/; HttpOnly; SameSite=Lax; Max-Age={FLOW_SECONDS}{secure}"

@@ -33,6 +33,7 @@ class AccountRecords:
 
     _lookups: Reader
     _reports: Reader
+    _searches: Reader
 
     async def one(self, kind: type[R], **where: object) -> R | None:
         """The object that `where` describes, if there is one."""
@@ -68,7 +69,7 @@ class AccountRecords:
             # First by what the index knows alone: of 100,000 rows only those of the page are read.
             chosen = f"FROM {table.name} WHERE id IN (SELECT id {chosen} {order} LIMIT ${len(args)})"
         sql = f"SELECT {', '.join(table.columns)} {chosen} {order} LIMIT ${len(args)}"
-        rows = await self._lookups.rows(sql, *args)
+        rows = await (self._searches if search else self._lookups).rows(sql, *args)
         items = [table.record(row) for row in rows[:limit]]
         return Page(tuple(items), f"{items[-1].created}:{items[-1].id}" if len(rows) > limit else None)
 

@@ -23,7 +23,7 @@ from gateway.store.lock import OwnedElsewhere
 from gateway.store.migrate import check, migrations, schema_version
 from gateway.store.once import Once
 from gateway.store.queries import Queries
-from gateway.store.sqlite import DATABASE, SqliteReader, SqliteStore
+from gateway.store.sqlite import DATABASE, SqliteStore, readers
 from gateway.store.work import Step
 
 SOCKET: Final = "owner.sock"
@@ -105,7 +105,7 @@ class RemoteStore(Queries):
 
     def __init__(self, data_dir: Path, *, deadline: float = 10.0) -> None:
         path = data_dir / DATABASE
-        self._readers = (SqliteReader(path), SqliteReader(path, deadline=60.0))
+        self._readers = readers(path)
         super().__init__(*self._readers)
         self._data_dir = data_dir
         self._deadline = deadline

@@ -30,6 +30,7 @@ CHANNEL: Final = "gateway_changes"
 _CONNECT: Final = 3.0        # seconds until a connection stands
 _LOOKUP: Final = 5.0         # seconds for a statement of a request
 _REPORT: Final = 60.0        # seconds for a statement of a report
+_SEARCH: Final = 2.0         # seconds for a statement of a search
 _MIGRATING: Final = 0x6777_6D69  # the advisory lock of those who migrate
 _ROLLUPS: Final = 0x6777_726F    # the advisory lock of those who add to the roll-ups
 _TRIES: Final = 4            # of a transaction that met another one's
@@ -43,7 +44,7 @@ class PostgresStore(Queries, Changes):
     """The store of one process. Make it with `open`. `instance` names this gateway's journals among all gateways'."""
 
     def __init__(self, database: "Database", instance: str, on_change: OnChange | None, lock: Ownership | None) -> None:
-        Queries.__init__(self, _Reader(database, _LOOKUP), _Reader(database, _REPORT))
+        Queries.__init__(self, *(_Reader(database, seconds) for seconds in (_LOOKUP, _REPORT, _SEARCH)))
         Changes.__init__(self, _Writer(database), self._tell)
         self._database = database
         self._instance = instance

@@ -55,11 +55,13 @@ _SUMS: Final = ", ".join(
 
 
 class Queries(AccountRecords, UsageReports):
-    """The reading half of a store. `reports` is for what may take long, so that look-ups never wait behind it."""
+    """The reading half of a store. `reports` is for what may take long, `searches` for what looks at many rows:
+    look-ups, which requests wait for, never wait behind them."""
 
-    def __init__(self, lookups: Reader, reports: Reader) -> None:
+    def __init__(self, lookups: Reader, reports: Reader, searches: Reader) -> None:
         self._lookups = lookups
         self._reports = reports
+        self._searches = searches
 
     async def find_key(self, key_id: str) -> KeyRecord | None:
         """See `Accounts.find_key`."""

@@ -46,12 +46,13 @@ class SqliteStore(Queries, Changes):
     """The store of the owning process. Make it with `open`."""
 
     def __init__(
-        self, lock: Ownership, writer: "SqliteWriter", readers: Sequence["SqliteReader"], on_change: OnChange | None
+        self, lock: Ownership, writer: "SqliteWriter", reading: "tuple[SqliteReader, SqliteReader, SqliteReader]",
+        on_change: OnChange | None,
     ) -> None:
-        Queries.__init__(self, *readers)
+        Queries.__init__(self, *reading)
         Changes.__init__(self, writer, on_change)
         self._lock = lock
-        self._connections: tuple[SqliteReader | SqliteWriter, ...] = (*readers, writer)
+        self._connections: tuple[SqliteReader | SqliteWriter, ...] = (*reading, writer)
 
     @classmethod
     async def open(
@@ -70,13 +71,18 @@ class SqliteStore(Queries, Changes):
         except BaseException:
             lock.release()
             raise
-        return cls(lock, writer, (SqliteReader(path), SqliteReader(path, deadline=60.0)), on_change)
+        return cls(lock, writer, readers(path), on_change)
 
     async def close(self) -> None:
         """See `Store.close`. The writer goes last: it takes the log into the database file."""
         for connection in self._connections:
             await connection.close()
         self._lock.release()
+
+
+def readers(path: Path) -> "tuple[SqliteReader, SqliteReader, SqliteReader]":
+    """For look-ups of requests, for reports, and for people's searches, each with a deadline of its own."""
+    return SqliteReader(path), SqliteReader(path, deadline=60.0), SqliteReader(path, deadline=2.0)
 
 
 class SqliteReader:
