@@ -5,7 +5,7 @@ One reads with the right `content:read`, and each reading is in the audit before
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -100,13 +100,34 @@ class Contents:
             detail=_given(detail),
         )  # fmt: skip
         await self._book.commit(note, bump=False)
-        sealed = await self._store.secret(Content, "sealed", id=content, tenant=found.tenant)
+        return found, await self._opened(found)
+
+    async def all(
+        self, who: Principal, origin: Origin, which: ContentFilter, purpose: str
+    ) -> AsyncIterator[tuple[Content, Document]]:
+        """All whose texts were kept, newest first, for `purpose`: one entry in the audit says that they were read."""
+        where = which.where(who)
+        detail = {"what": "contents", "purpose": purpose, "since": which.since, "until": which.until}
+        note = self._book.note(
+            who, origin, "content_read", tenant=str(where.get("tenant", "")), resource=("content", "*"),
+            severity="warning", detail=_given(detail),
+        )  # fmt: skip
+        await self._book.commit(note, bump=False)
+        cursor: str | None = ""
+        while cursor is not None:
+            page = await self._store.page(Content, where, limit=100, cursor=cursor)
+            for each in page.items:
+                document = await self._opened(each)
+                if document is not None:
+                    yield each, document
+            cursor = page.next
+
+    async def _opened(self, content: Content) -> Document | None:
+        sealed = await self._store.secret(Content, "sealed", id=content.id, tenant=content.tenant)
         if sealed is None:
-            return found, None
-        data = zlib.decompressobj().decompress(
-            self._sealer.open_bytes(sealed, "contents", content, found.tenant), _LARGEST
-        )
-        return found, msgspec.json.decode(data, type=Document)
+            return None
+        data = self._sealer.open_bytes(sealed, "contents", content.id, content.tenant)
+        return msgspec.json.decode(zlib.decompressobj().decompress(data, _LARGEST), type=Document)
 
 
 def _given(detail: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,13 +13,16 @@ import click
 import msgspec
 
 from gateway import configfile
+from gateway.accounts.contents import ContentFilter
 from gateway.clock import now_ms
 from gateway.commands import config_option, need_config
+from gateway.commands.accounts import Session, run
+from gateway.commands.place import Place
 from gateway.config import PolicyEntry
 from gateway.guardrails.bench import Benched, bench
 from gateway.guardrails.book import Book
 from gateway.guardrails.policy import Policy
-from gateway.guardrails.replay import Replayed, read_rows, replay
+from gateway.guardrails.replay import Replayed, Row, logged_rows, read_rows, replay
 from gateway.guardrails.stage import GuardrailStage
 from gateway.guardrails.trial import Trial, trial
 from gateway.nearest import did_you_mean
@@ -84,26 +87,24 @@ def bench_(config: Path | None, policy: str | None, file: BinaryIO | None, chara
 @click.option("--policy", "draft", required=True, type=click.Path(path_type=Path), help="The draft: a YAML file.")
 @click.option("--against", help="The live policy: else the one of the configuration, or `default`.")
 @click.option("--file", "file", type=click.File("rb"), help="The texts: lines of JSON with `text` or `messages`.")
-@click.option("--since", default="", help="Only lines whose `time` is at most so old: 7d, 12h.")
+@click.option("--since", default="", help="Only what is at most so old: 7d, 12h.")
+@click.option("--tenant", help="Without --file: only the requests of this tenant.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def replay_(
-    config: Path | None, draft: Path, against: str | None, file: BinaryIO | None, since: str, as_json: bool
+    config: Path | None, draft: Path, against: str | None, file: BinaryIO | None, since: str, tenant: str | None,
+    as_json: bool,
 ) -> None:
     """Report what a draft of a policy would change, over texts of the past.
 
-    The gateway keeps no content of requests and answers, so the texts come from a file: `{"text": "...", "direction":
-    "input", "time": 1750000000000}` on each line, or `{"messages": [...], "response": "..."}`.
+    Texts are those of requests and answers whose content was kept (`logging_policy: content`), or a file's: `{"text":
+    "...", "direction": "input", "time": 1750000000000}` on each line, or `{"messages": [...], "response": "..."}`.
     """
-    if file is None:
-        raise click.UsageError(
-            "The gateway keeps no content of requests and answers. Name a file of texts with --file: lines of JSON."
-        )
     book = _book(config)
     live = _ready(book, against)
     entry = _draft(draft)
     book.entries[entry.name] = msgspec.structs.replace(entry, shadow_of=None)
     try:
-        rows = read_rows(file, _since(since))
+        rows = read_rows(file, _since(since)) if file is not None else _logged(config, _since(since), tenant)
         told = asyncio.run(replay(live, _ready(book, entry.name), rows))
     except ValueError as error:
         raise click.ClickException(str(error)) from error
@@ -116,6 +117,26 @@ def _book(config: Path | None) -> Book:
     loaded = configfile.load(need_config(config))
     plugins = Registry().build(loaded.config, loaded.lines)
     return next(member.plugin.book for member in plugins.members if isinstance(member.plugin, GuardrailStage))
+
+
+def _logged(config: Path | None, since_ms: int, tenant: str | None) -> list[Row]:
+    """The texts of exchanges whose content was kept; that they were read is in the audit."""
+    file = need_config(config)
+    settings = configfile.load_place(file)
+
+    async def work(session: Session) -> list[Row]:
+        who = msgspec.structs.replace(session.who, content_access=True)  # the master secret opens all of it
+        which = ContentFilter(since=since_ms or None, tenant=tenant)
+        kept = session.accounts.contents.all(who, session.origin, which, "guardrail replay")
+        return [row async for each, said in kept for row in logged_rows(each.id, each.created, said)]
+
+    rows = run(Place(settings, Path(settings.data_dir), file), work)
+    if not rows:
+        raise click.ClickException(
+            "No content of requests and answers was kept. Set `logging_policy` of a tenant or key to `content`, or "
+            "name a file of texts with --file: lines of JSON."
+        )
+    return rows
 
 
 def _ready(book: Book, name: str | None, *, judges: bool = False) -> Policy:
@@ -177,4 +198,4 @@ def _replay_lines(told: Replayed) -> Iterable[str]:
     yield f"  newly blocked {told.newly_blocked}, no longer {told.no_longer_blocked}"
     yield f"  changed otherwise {told.changed_otherwise}"
     for kind, lines in told.lines.items():
-        yield f"      {kind.replace('_', ' ')}, lines {', '.join(map(str, lines))}"
+        yield f"      {kind.replace('_', ' ')}: {', '.join(map(str, lines))}"

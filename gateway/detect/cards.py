@@ -46,7 +46,10 @@ def _looks_like_one(number: Number) -> bool:
         return False
     if len(number.digits) == 13 and ean13(number.digits):
         return False  # an article number that happens to pass
-    return len(number.digits) >= 14 or shape in {(12,), (13,), (4, 4, 4), (4, 4, 4, 1), (4, 3, 3, 3)}
+    if len(number.digits) >= 14:
+        return True
+    # Few cards are so short: no part of a longer number counts as one.
+    return number.clean and shape in {(12,), (13,), (4, 4, 4), (4, 4, 4, 1), (4, 3, 3, 3)}
 
 
 def _issued(digits: str) -> bool:

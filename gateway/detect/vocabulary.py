@@ -55,7 +55,8 @@ LATIN: dict[str, str] = {
         "pan nric mykad ic@number nik ktp sin social@insurance* tfn medicare ird rut dui nit cuil cuit "
         "tc@kimlik* kimlik* tckn teudat tnin nin hkid my@number cccd cmnd rrn pps ppsn nrn rijksregister* "
         "registre@national numéro@national svnr sozialversicherungsnummer* driver* licence* license* "
-        "führerschein* sa@id south@african@id id licence@number"
+        "führerschein* sa@id south@african@id my@id his@id her@id their@id whose@id photo@id state@id voter@id "
+        "licence@number"
     ),
     "ip": (
         "ip ips ipv4 ipv6 addr address* host* server* login* client* dns ping* gateway subnet* router* network* "

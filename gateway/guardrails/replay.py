@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from gateway.accounts.contents import Document
+from gateway.dialects.openai_texts import read_by_model
 from gateway.guardrails.policy import Policy
 from gateway.guardrails.trial import Trial, trial
 
@@ -17,12 +19,14 @@ _SHOWN = 20
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One text of the past: its line, where it stood, and when it was said, in milliseconds (0: not known)."""
+    """One text of the past: its line or request, where it stood, and when it was said, in milliseconds (0: not known).
+    """
 
-    line: int
+    line: int | str
     text: str
     is_input: bool = True
     at_ms: int = 0
+    part: str = "content"
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -44,13 +48,13 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     newly_blocked: int
     no_longer_blocked: int
     changed_otherwise: int
-    lines: dict[str, tuple[int, ...]]
+    lines: dict[str, tuple[int | str, ...]]
 
 
 async def replay(live: Policy, draft: Policy, rows: Iterable[Row]) -> Replayed:
     """Judge every text twice."""
     sides = (_Tally(live), _Tally(draft))
-    differences: dict[str, list[int]] = {"newly_blocked": [], "no_longer_blocked": [], "changed_otherwise": []}
+    differences: dict[str, list[int | str]] = {"newly_blocked": [], "no_longer_blocked": [], "changed_otherwise": []}
     count = 0
     async for row, before, after in _both(live, draft, rows):
         count += 1
@@ -86,6 +90,18 @@ def read_rows(lines: Iterable[bytes], since_ms: int = 0) -> Iterator[Row]:
             yield Row(number, text, is_input, at_ms)
 
 
+def logged_rows(ident: str, at_ms: int, document: Document) -> Iterator[Row]:
+    """The texts of an exchange whose content was kept, in any dialect: each of the request, and of the answer."""
+    body = msgspec.json.decode(document.request)
+    if isinstance(body, dict):
+        for spot in read_by_model(body):
+            yield Row(ident, spot.text, True, at_ms, spot.part)
+    elif document.request_text:
+        yield Row(ident, document.request_text, True, at_ms)
+    for said in document.answer:
+        yield Row(ident, said.text, False, at_ms, said.part)
+
+
 class _Tally:
     def __init__(self, policy: Policy) -> None:
         self._names = policy.names
@@ -106,8 +122,8 @@ class _Tally:
 
 async def _both(live: Policy, draft: Policy, rows: Iterable[Row]) -> AsyncIterator[tuple[Row, Trial, Trial]]:
     for row in rows:
-        before = await trial(live, row.text, is_input=row.is_input)
-        yield row, before, await trial(draft, row.text, is_input=row.is_input)
+        before = await trial(live, row.text, is_input=row.is_input, part=row.part)
+        yield row, before, await trial(draft, row.text, is_input=row.is_input, part=row.part)
 
 
 def _texts(entry: dict[str, Any]) -> Iterator[tuple[str, bool]]:

@@ -83,7 +83,7 @@ def test_a_draft_is_replayed_over_a_file_of_texts(run, tmp_path):
 def test_a_replay_without_texts_says_why_there_are_none(run, tmp_path):
     draft = tmp_path / "draft.yaml"
     draft.write_text(DRAFT)
-    assert "keeps no content" in run("replay", "--policy", str(draft), "--since", "7d").output
+    assert "no gateway's data" in run("replay", "--policy", str(draft), "--since", "7d").output
     texts = tmp_path / "texts.jsonl"
     texts.write_text("no json\n")
     result = run("replay", "--policy", str(draft), "--file", str(texts))
