@@ -201,8 +201,9 @@ class App:
 
 
 def _exchange(pipeline: Pipeline, endpoint: str, dialect: Dialect) -> Call:
-    async def call(incoming: "Incoming", params: Mapping[str, str]) -> "Answer":
-        return await pipeline.serve(endpoint, dialect, incoming, params)
+    # Not a coroutine of its own: every wait of every request would pass through it.
+    def call(incoming: "Incoming", params: Mapping[str, str]) -> Awaitable["Answer"]:
+        return pipeline.serve(endpoint, dialect, incoming, params)
 
     return call
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from gateway.errors import (
     UpstreamRefused,
 )
 from gateway.exchange import Caller, Exchange, Target
-from gateway.hookspecs import HttpRequest, Reply
+from gateway.hookspecs import Reply
 from gateway.jsonbody import read_object
 from gateway.money.estimate import input_tokens
 from gateway.relay import StreamRelay
@@ -158,7 +158,10 @@ class Pipeline:
         exchange.internal["attempt_started"] = time.monotonic()
         exchange.internal["upstream_status"] = 0
         request = target.provider.encode(exchange, target)
-        upstream = await self._send(snapshot, exchange, request, target, line)
+        sending = self._gateway.upstream.send(snapshot.peers[target.provider.name], request)
+        if snapshot.config.stream.keepalive_before_headers and exchange.request is not None and exchange.request.stream:
+            sending = _kept_alive(sending, exchange, line)
+        upstream = await sending
         try:
             exchange.internal["upstream_status"] = upstream.status
             self._gateway.conditions.heard(exchange, target, upstream)
@@ -185,21 +188,6 @@ class Pipeline:
             return await relay.filtered(exchange, reply, filters) if filters else reply
         finally:
             upstream.close()
-
-    async def _send(
-        self, snapshot: Snapshot, exchange: Exchange, request: HttpRequest, target: Target, line: StreamRelay
-    ) -> UpstreamReply:
-        sending = self._gateway.upstream.send(snapshot.peers[target.provider.name], request)
-        assert exchange.request is not None
-        if not (snapshot.config.stream.keepalive_before_headers and exchange.request.stream):
-            return await sending
-        task = asyncio.ensure_future(sending)
-        try:
-            while not (await asyncio.wait({task}, timeout=line.quiet))[0]:
-                await _keep_alive(exchange, line)
-            return task.result()
-        finally:
-            task.cancel()
 
     def _give_up(self, exchange: Exchange, target: Target, error: GatewayError) -> None:
         """An attempt failed and another follows: note it, and forget what it left."""
@@ -265,6 +253,19 @@ def _is_stream(exchange: Exchange, content_type: str) -> bool:
     if exchange.bridge is not None:
         return exchange.bridge.is_stream(content_type)
     return exchange.dialect.framing.marker in content_type
+
+
+async def _kept_alive(
+    sending: Coroutine[Any, Any, UpstreamReply], exchange: Exchange, line: StreamRelay
+) -> UpstreamReply:
+    """Wait for the head of an answer, and tell the client meanwhile that somebody is there."""
+    task = asyncio.ensure_future(sending)
+    try:
+        while not (await asyncio.wait({task}, timeout=line.quiet))[0]:
+            await _keep_alive(exchange, line)
+        return task.result()
+    finally:
+        task.cancel()
 
 
 async def _keep_alive(exchange: Exchange, line: StreamRelay) -> None:

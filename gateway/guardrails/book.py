@@ -83,6 +83,10 @@ class Book:
         made = next((made for (of, _), made in self.rules.made.items() if of == use), None)
         return (type(made).__doc__ or "").strip().partition("\n")[0] if made is not None else ""
 
+    def ready(self, names: tuple[str, ...]) -> Policy | None:
+        """These policies together, if they are ready."""
+        return self._ready.get(names)
+
     async def policy(self, names: tuple[str, ...]) -> Policy:
         """These policies together, ready. Raises `Unavailable` where one does not exist or cannot be made."""
         found = self._ready.get(names)

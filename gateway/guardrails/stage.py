@@ -81,8 +81,9 @@ class GuardrailStage:
         if request is None:
             return
         requested = _requested(exchange, request)
-        book = await self.book_for(exchange.caller)
-        policy = await book.policy(book.names_for(exchange, requested))
+        book = self._known_book(exchange.caller) or await self.book_for(exchange.caller)
+        names = book.names_for(exchange, requested)
+        policy = book.ready(names) or await book.policy(names)
         exchange.internal[_POLICY] = policy
         if FIELD in request.body:
             request = exchange.request = _without(request, FIELD)
@@ -133,6 +134,9 @@ class GuardrailStage:
         if self.stored is None or caller is None:
             return self.book
         return await self.stored.book(caller.tenant)
+
+    def _known_book(self, caller: Caller | None) -> Book | None:
+        return self.stored.known(caller.tenant) if self.stored is not None and caller is not None else None
 
     def pseudonyms(self, caller: Caller | None, texts: Sequence[str]) -> Pseudonyms:
         """Stand-ins for what is in these texts, with the key of the caller's tenant."""

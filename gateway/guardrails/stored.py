@@ -57,9 +57,13 @@ class StoredPolicies:
         gateway = self._gateway
         if gateway is None or tenant is None:
             return self.base
-        known = self._known.get(tenant)
-        if known is None or known.generation != gateway.state.generation("auth"):
-            known = await shielded(self._fresh(gateway, tenant))
+        return self.known(tenant) or (await shielded(self._fresh(gateway, tenant))).book
+
+    def known(self, tenant: str) -> Book | None:
+        """The same, if it was looked at since the last change."""
+        known, gateway = self._known.get(tenant), self._gateway
+        if known is None or gateway is None or known.generation != gateway.state.generation("auth"):
+            return None
         return known.book
 
     async def _fresh(self, gateway: "Gateway", tenant: str) -> _Known:
