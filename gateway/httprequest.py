@@ -341,6 +341,13 @@ def response_head(status: int, headers: Mapping[str, str], framing: str) -> byte
     return f"{first}{text}{end}Date: {rfc822_formatted_time()}\r\n{framing}\r\n".encode()
 
 
+def header_safe(text: str) -> str:
+    """`text` as a header value: printable ASCII, at most 1,000 characters."""
+    if len(text) <= 1000 and text.isascii() and text.isprintable():
+        return text
+    return "".join(c if " " <= c <= "~" else "?" for c in text[:1000])
+
+
 async def _all_of(payload: StreamReader, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0

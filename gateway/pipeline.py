@@ -14,7 +14,6 @@ from gateway import relay
 from gateway.accounting import Accounting
 from gateway.bridge import cross, wire_for
 from gateway.clock import now_ms
-from gateway.codec import status_of
 from gateway.errors import (
     GatewayError,
     InternalError,
@@ -28,21 +27,20 @@ from gateway.errors import (
 )
 from gateway.exchange import Caller, Exchange, Target
 from gateway.hookspecs import Reply
+from gateway.httprequest import header_safe
 from gateway.jsonbody import read_object
 from gateway.money.estimate import input_tokens
+from gateway.refusals import refused
 from gateway.relay import StreamRelay
 from gateway.runtime import Gateway, Snapshot
-from gateway.secrets import scrub
 from gateway.upstream import UpstreamReply
 
 if TYPE_CHECKING:
     from gateway.hookspecs import Dialect
     from gateway.httprequest import Answer, Incoming
 
-MAX_ERROR_BODY = 64 * 1024
 _BYTES = "application/octet-stream"
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_KEPT_ON_ERROR = ("retry-after", "retry-after-ms", "x-should-retry")
 _OF_ATTEMPT = ("x-gateway-provider", "x-gateway-model", "x-gateway-attempts")
 # The first part of an endpoint's name -> the scope that a key needs for it; for all others it is `chat`.
 _SCOPES: Mapping[str, str] = MappingProxyType({
@@ -286,49 +284,6 @@ async def _first_bytes(exchange: Exchange, upstream: UpstreamReply, line: Stream
     return data
 
 
-async def refused(exchange: Exchange, upstream: UpstreamReply, target: Target) -> UpstreamError:
-    """The error for an upstream's error status: its status, text and Retry-After, without credentials."""
-    try:
-        body = await upstream.body(MAX_ERROR_BODY)
-    except UpstreamError:
-        body = b""
-    if upstream.status < 400:
-        return UpstreamCut(f"The provider {target.provider.name} answered with status {upstream.status}, not a reply.")
-    known = target.provider.secrets()
-    body = scrub(body, *known)
-    headers = {name: value for name in _KEPT_ON_ERROR if (value := upstream.headers.get(name)) is not None}
-    plain = f"The provider {target.provider.name} answered with status {upstream.status}."
-    if exchange.bridge is not None:
-        told = exchange.bridge.failure(upstream.status, upstream.headers, body)
-        return UpstreamRefused(
-            status_of(told.kind, upstream.status), told.message or plain, code=told.code, param=told.param,
-            retry_after=told.retry_after, headers=headers, kind=told.kind,
-        )
-    if (errortype := upstream.headers.get("x-amzn-errortype")) is not None:  # the class, which the body does not say
-        headers["x-amzn-errortype"] = header_safe(errortype)
-    message, code = _message_of(body)
-    return UpstreamRefused(
-        upstream.status, message or plain,
-        body=body, content_type=upstream.headers.get("content-type", ""), code=code, headers=headers,
-    )
-
-
-def _message_of(body: bytes) -> tuple[str, str | None]:
-    """The text and code in an error body of any shape, cut to 1,000 characters; empty where there is none."""
-    try:
-        found = read_object(body)
-    except GatewayError:
-        return "", None
-    error: Any = found.get("error", found)
-    if isinstance(error, str):
-        return error[:1000], None
-    if not isinstance(error, dict):
-        return "", None
-    message = error.get("message") or error.get("detail") or ""
-    code = error.get("code")
-    return str(message)[:1000], None if code is None else str(code)[:64]
-
-
 def describe(exchange: Exchange, target: Target) -> None:
     """The x-gateway-* headers that are known when the target has answered."""
     headers = exchange.reply_headers
@@ -387,13 +342,6 @@ def _error_answer(exchange: Exchange, incoming: "Incoming", error: GatewayError)
         body = error.body
         headers["content-type"] = error.content_type or "application/json"
     return incoming.reply(status, headers, body)
-
-
-def header_safe(text: str) -> str:
-    """`text` as a header value: printable ASCII, at most 1,000 characters."""
-    if len(text) <= 1000 and text.isascii() and text.isprintable():
-        return text
-    return "".join(c if " " <= c <= "~" else "?" for c in text[:1000])
 
 
 def new_id() -> str:

@@ -21,7 +21,8 @@ from gateway.hookspecs import ObjectCall, Reply
 from gateway.jsonbody import read_lenient, read_object
 from gateway.objectbook import ObjectBook
 from gateway.objects import Objects
-from gateway.pipeline import Pipeline, describe, refused
+from gateway.pipeline import Pipeline, describe
+from gateway.refusals import refused
 from gateway.relay import StreamRelay
 from gateway.upload import Upload
 
