@@ -25,6 +25,7 @@ COMMANDS = MappingProxyType({
     "users": "People: create, list, show, update, disable, enable, reset-password, delete.",
     "teams": "Teams: create, list, show, update, delete, add, remove.",
     "tenants": "Tenants: create, list, show, update, disable, enable.",
+    "budgets": "Budgets: create, list, show, update, delete.",
     "audit": "The audit: list, verify, export.",
     "contents": "Logged requests and answers: list, show.",
     "guardrails": "Guardrails: list, test, bench, replay.",

@@ -155,8 +155,9 @@ class RateLimited(GatewayError):
 
 
 class QuotaExceeded(GatewayError):
-    """A cost limit is reached."""
+    """A cost limit is reached. `instead` is a cheaper model that the budget names for this case."""
 
+    instead: str = ""
     status = 429
     type = "insufficient_quota"
     code = "insufficient_quota"

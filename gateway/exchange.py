@@ -30,6 +30,7 @@ class Level(msgspec.Struct, frozen=True):
 
     `None` means not limited at this level. Costs are integer nano-dollars, rates are per minute.
     `models` are the names or wildcards allowed; `None` is all. Of `guardrail_policy`, the innermost level's holds.
+    `zone` is the tenant's time zone, in which days and months begin.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Level(msgspec.Struct, frozen=True):
     cost_monthly: int | None = None
     models: tuple[str, ...] | None = None
     guardrail_policy: str | None = None
+    zone: str = "UTC"
 
 
 class Caller(msgspec.Struct, frozen=True):

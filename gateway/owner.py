@@ -27,11 +27,15 @@ from gateway.exchange import Level
 from gateway.instance import instance
 from gateway.metrics import MAX_TENANTS, Metrics
 from gateway.money import ledger
-from gateway.money.budgets import budget_keys, budgets, periods
+from gateway.money.budgets import budget_keys
 from gateway.money.drain import Drain
 from gateway.money.ledger import LedgerRow
+from gateway.money.policies import BudgetPolicy
+from gateway.money.policybook import PolicyBook
 from gateway.money.rebuilding import fill_missing
+from gateway.money.seeding import Baseline, aliases_of, seed
 from gateway.shared_state import SharedState
+from gateway.shared_state.opening import AUTO
 from gateway.store import LedgerStore, SchemaError, Store, StoreUnavailable
 from gateway.store.lock import OwnedElsewhere
 from gateway.store.opening import own_store
@@ -53,13 +57,15 @@ _log = structlog.get_logger("gateway.owner")
 class Owner:
     """The open database with everything that runs beside it. Make it with `open`."""
 
-    def __init__(
-        self, store: Store, secret: bytes, state: SharedState, data_dir: Path, config: Config
-    ) -> None:
+    def __init__(self, store: Store, secret: bytes, state: SharedState, data_dir: Path, config: Config) -> None:
         self.store = store
         self.secret = secret
         self.state = state
-        self._drain = Drain(_Charging(store, state), data_dir / "journal")
+        self._local = config.shared_state == AUTO
+        self._aliases = aliases_of(config)
+        self._book = PolicyBook(store, state)
+        self._changed = asyncio.Event()
+        self._drain = Drain(_Charging(store, state, self._book), data_dir / "journal")
         self._server = OwnerServer(store, data_dir)
         book, holder = Book(store, secret), instance(data_dir)
         self.keeping = Keeping(book, config.retention, holder)
@@ -79,7 +85,10 @@ class Owner:
 
         async def changed(name: str) -> None:
             await state.bump(name)
+            if owner is not None:
+                owner._changed.set()
 
+        owner: Owner | None = None
         secret = load_master_secret(config, data_dir)
         give_up = time.monotonic() + (PATIENCE if patience is None else patience)
         store = await _patiently(lambda: own_store(config, data_dir, changed), give_up)
@@ -102,6 +111,7 @@ class Owner:
         self._tasks.spawn(fill_missing(self.store), "add up the ledger")
         self._tasks.spawn(self._sweep(), "sweep the shared state")
         self._tasks.spawn(self.keeping.run(), "take away what is over its time")
+        self._tasks.spawn(self._follow(), "give new budgets what was spent before them")
         self._tasks.spawn(self._measure(metrics), "measure what waits")
 
     async def first_run(self) -> FirstRun | None:
@@ -142,24 +152,39 @@ class Owner:
 
     async def _catch_up(self) -> None:
         """The ledger as the last process left it, and the budgets of today and this month."""
+        await self._book.load()
         await self._drain.settle_dead()
-        await self._seed()
+        await self._seed(fresh=self._local or not await self.state.ready())
 
-    async def _seed(self) -> None:
+    async def _seed(self, *, fresh: bool) -> None:
         await self._drain.drain_now()
-        now = now_ms()
-        spent: dict[str, int] = {}
-        for (kind, name), sums in (await self.store.budget_sums(*periods(now))).items():
-            daily, monthly = budget_keys(Level(kind, name), now)
-            spent |= {daily: sums.daily, monthly: sums.monthly}
-        await self.state.seed(spent)
+        await seed(self.state, self.store, self._book, self._aliases, rolling=fresh)
+
+    async def _follow(self) -> None:
+        """Budgets that were made, or count something else, since the last look; tenants that moved to another zone."""
+        baseline = Baseline(self.state, self.store, self._aliases)
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            known, zones = {(each.id, each.since) for each in self._book.policies}, dict(self._book.zones)
+            await self._book.refresh()
+            if self._book.stale:
+                await asyncio.sleep(_BEAT_EVERY)
+                self._changed.set()
+            with contextlib.suppress(Unavailable, OSError):
+                moved = {each for each in {*zones, *self._book.zones} if zones.get(each) != self._book.zones.get(each)}
+                for tenant in moved:
+                    await baseline.move(tenant, self._book.zone(tenant))
+                for policy in self._book.policies:
+                    if (policy.id, policy.since) not in known or policy.tenant in moved:
+                        await baseline.establish(policy, self._book.zone(policy.tenant))
 
     async def _sweep(self) -> None:
         for turn in itertools.count():
             await self.state.beat()
             if not await self.state.ready():
                 with contextlib.suppress(Unavailable, OSError):  # the drain says so already; the next turn tries again
-                    await self._seed()
+                    await self._seed(fresh=True)
                     _log.warning("the shared state had lost its memory: it has the ledger's sums again")
             if turn % _SWEEP_EVERY == 0 and (released := await self.state.sweep()):
                 _log.warning("gave back what silent workers held", holds=released)
@@ -179,7 +204,7 @@ class Owner:
         for tenant in (await self.store.list_tenants(limit=MAX_TENANTS)).items:
             limit = tenant.limits.cost_monthly
             if limit:
-                monthly = budget_keys(Level("tenant", tenant.id), now_ms())[1]
+                monthly = budget_keys(Level("tenant", tenant.id, zone=tenant.time_zone), now_ms())[1]
                 used[tenant.id] = sum(await self.state.spent(monthly)) / limit
         return used
 
@@ -188,14 +213,17 @@ class _Charging:
     """The ledger as the drain sees it. What a killed exchange had cost is charged to the budgets here: its hold was
     given back as if it had cost nothing, and nobody else is left to know better."""
 
-    def __init__(self, store: LedgerStore, state: SharedState) -> None:
+    def __init__(self, store: LedgerStore, state: SharedState, book: PolicyBook) -> None:
         self._store = store
         self._state = state
+        self._book = book
         self.position = store.position
         self.forget = store.forget
         self.usage_summary = store.usage_summary
         self.usage_rows = store.usage_rows
         self.budget_sums = store.budget_sums
+        self.level_sums = store.level_sums
+        self.spending = store.spending
 
     async def append(self, journal: str, position: int, rows: Sequence[LedgerRow]) -> int:
         """See `LedgerStore.append`."""
@@ -203,9 +231,14 @@ class _Charging:
         if fresh == len(rows):  # else it is a repetition
             for row in rows:
                 if row.outcome == "killed" and row.cost:
-                    levels = [Level(kind, name) for kind, name in ledger.levels(row)]
-                    await self._state.charge([budget.charge(row.cost) for budget in budgets(levels, row.ts_ms)])
+                    found = self._book.budgets(row.tenant, ledger.levels(row), row.ts_ms)
+                    mine = [each for each in found if each.policy is None or _about(each.policy, row)]
+                    await self._state.charge([budget.charge(row.cost) for budget in mine])
         return fresh
+
+
+def _about(policy: BudgetPolicy, row: LedgerRow) -> bool:
+    return policy.about(row.provider, row.target_model, row.model)
 
 
 async def _patiently(step: Callable[[], Awaitable[T]], give_up: float) -> T:

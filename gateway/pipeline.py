@@ -18,6 +18,7 @@ from gateway.errors import (
     GatewayError,
     InternalError,
     NotCarried,
+    QuotaExceeded,
     SlowReader,
     Unauthenticated,
     Unavailable,
@@ -131,8 +132,10 @@ class Pipeline:
         if not targets:
             return _counted(exchange)
         line = StreamRelay(exchange, incoming, self._accounting, snapshot.config.stream)
-        tries, failure = 0, None
-        for number, (target, wire) in enumerate(self._gateway.conditions.sorted(targets), 1):
+        targets = self._gateway.conditions.sorted(targets)
+        number, tries, failure = 0, 0, None
+        while number < len(targets):
+            (target, wire), number = targets[number], number + 1
             try:
                 exchange.target = target
                 exchange.edits.clear()
@@ -144,6 +147,9 @@ class Pipeline:
                 return await self._attempt(snapshot, exchange, target, line)
             except GatewayError as error:
                 failure = error
+                if type(error) is QuotaExceeded and error.instead:
+                    cheaper = _eligible(exchange, snapshot.router.permitted(error.instead, exchange.caller))
+                    targets, number = (cheaper, 0) if cheaper else (targets, number)
                 if not _may_go_on(error) or number == len(targets) or tries >= snapshot.config.max_attempts:
                     raise
                 self._give_up(exchange, target, error)

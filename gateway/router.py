@@ -112,6 +112,13 @@ class Router:
             return msgspec.structs.replace(found, targets=_permitted(found.targets, caller.providers), askable={})
         return found
 
+    def permitted(self, name: str, caller: Caller) -> tuple[Target, ...]:
+        """The targets of `name`; none where it leads nowhere for this caller."""
+        try:
+            return self.resolve(name, caller).targets
+        except (UnknownModel, Forbidden):
+            return ()
+
     def label(self, name: str) -> str:
         """What metrics call `name`: the configured name that it leads to, `other` for what a client made up."""
         found = self._exact.get(name) or self._known.get(name) or self._remember(name)

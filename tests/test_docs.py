@@ -21,6 +21,7 @@ from gateway.metrics import Metrics
 from gateway.money.ledger import COLUMNS
 from gateway.registry import Registry
 from gateway.shared_state.memory import MemoryState
+from gateway.store import Page
 from gateway.testing import caller, exchange
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -205,13 +206,20 @@ async def test_refusals_read_as_documented(plugin, limits):
     assert shape(said) == shape(text)
 
 
+class NoBudgets:
+    """A store without any."""
+
+    async def page(self, *kind, **options):
+        return Page(())
+
+
 async def refusal(plugin: str, limits: dict[str, int]) -> GatewayError:
     """What a limiter says to the request that is too many."""
     cls = Registry().load(plugin)
     module = sys.modules[cls.__module__]
     limiter = cls(module.Config())
     limiter.name = plugin
-    await limiter.startup(types.SimpleNamespace(state=MemoryState()))
+    await limiter.startup(types.SimpleNamespace(state=MemoryState(), store=NoBudgets()))
     for number in range(2):
         one: Exchange = exchange(max_tokens=100)
         one.id, one.caller = f"req-{number}", caller(**limits)

@@ -84,4 +84,4 @@ def with_limits(before: Any, fields: Mapping[str, Any], limits: Mapping[str, Any
 
 
 def _shown(name: str, value: object) -> object:
-    return dollars(value) if name.startswith("cost_") and isinstance(value, int) else value
+    return dollars(value) if name.startswith(("cost_", "amount")) and isinstance(value, int) else value

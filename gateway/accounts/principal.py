@@ -1,10 +1,14 @@
 """Who asks, and from where: what every function of the accounts gets first. Found anew for each request."""
 
+from typing import Final
+
 import msgspec
 
 from gateway.accounts.records import User
 from gateway.accounts.roles import Reach, Role, permissions, reach
 from gateway.errors import Forbidden
+
+_NO_TENANT: Final = "/"  # no id has a slash in it; the empty one stands for the platform
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -64,7 +68,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         if tenant is not None:
             limits["tenant"] = tenant
         if far != "all":
-            limits["tenant"] = self.home if tenant in (None, self.home) else ""  # no tenant has an empty id
+            limits["tenant"] = self.home if tenant in (None, self.home) else _NO_TENANT
         if far == "team":
             limits["teams"] = self.teams
         if far == "own":

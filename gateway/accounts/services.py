@@ -3,6 +3,7 @@
 from gateway.accounts.apikeys import ApiKeys
 from gateway.accounts.audit import Audit
 from gateway.accounts.book import Book
+from gateway.accounts.budgets import Budgets
 from gateway.accounts.contents import Contents
 from gateway.accounts.credentials import Credentials
 from gateway.accounts.invitations import Invitations
@@ -37,4 +38,5 @@ class Accounts:
         self.policies = Policies(self.book)
         self.contents = Contents(self.book)
         self.audit = Audit(self.book)
+        self.budgets = Budgets(self.book)
         self.sign_on = SignOn(self.book, self.sessions)

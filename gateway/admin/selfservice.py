@@ -14,7 +14,8 @@ from gateway.dialects.openai_embeddings import Embeddings
 from gateway.exchange import Caller, Exchange, Request, Target
 from gateway.models import model_list
 from gateway.money import dollars
-from gateway.money.budgets import Budget, budgets, resets_at
+from gateway.money.budgets import Budget, budgets, policy_budgets
+from gateway.money.policies import BudgetPolicy
 from gateway.runtime import Gateway
 
 _DAY_MS = 86_400_000
@@ -49,7 +50,8 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class CostLimit(msgspec.Struct, frozen=True):
-    """What is spent in a UTC day or month; `limit` and `remaining` are `null` where nothing is limited."""
+    """What is spent in a window; `limit` and `remaining` are `null` where nothing is limited, `resets_at` where the
+    window rolls. `budget` is the name of one that was made as an object."""
 
     period: str
     level: str
@@ -58,7 +60,8 @@ class CostLimit(msgspec.Struct, frozen=True):
     spent: Dollars
     reserved: Dollars
     remaining: Dollars | None
-    resets_at: datetime
+    resets_at: datetime | None
+    budget: str | None = None
 
 
 class MyLimits(msgspec.Struct, frozen=True):
@@ -98,7 +101,8 @@ async def my_limits(gateway: Gateway, ask: Ask[NoQuery, Any]) -> MyLimits:
     ask.caller.need("usage")
     now = now_ms()
     told = await gateway.snapshot.plugins.explain(*_nothing(gateway, ask.caller, now))
-    costs = [await _cost(gateway, budget, now) for budget in budgets(ask.caller.levels, now)]
+    found = (*budgets(ask.caller.levels, now), *await _made(gateway, ask.caller, now))
+    costs = [await _cost(gateway, budget) for budget in found]
     return MyLimits(tuple(_rate(each) for each in told if "max" in each), tuple(costs))
 
 
@@ -138,11 +142,23 @@ def _rate(told: Mapping[str, Any]) -> Rate:
     )  # fmt: skip
 
 
-async def _cost(gateway: Gateway, budget: Budget, now: int) -> CostLimit:
+async def _made(gateway: Gateway, caller: Caller, now: int) -> tuple[Budget, ...]:
+    """The budgets of the caller's levels that are objects of their own."""
+    whose = {(level.kind, level.id): level for level in caller.levels}
+    page = await gateway.store.page(BudgetPolicy, {"tenant": caller.tenant, "enabled": True}, limit=500)
+    mine = [policy for policy in page.items if (policy.scope, policy.scope_id) in whose]
+    made = policy_budgets(mine, caller.levels[0].zone if caller.levels else "UTC", now)
+    return tuple(msgspec.structs.replace(each, level=whose[each.level.kind, each.level.id]) for each in made)
+
+
+async def _cost(gateway: Gateway, budget: Budget) -> CostLimit:
     spent, reserved = await gateway.state.spent(budget.key)
-    left = None if budget.limit is None else max(0, budget.limit - spent - reserved)
-    level = budget.level
+    if budget.span:
+        spent = (await gateway.state.peek([budget.ask(0)]))[0].used
+    limit, level = budget.shown_limit, budget.level
+    left = None if limit is None else max(0, limit - spent - reserved)
     return CostLimit(
-        budget.period, level.kind, level.name or level.id, shown(budget.limit), dollars(spent), dollars(reserved),
-        shown(left), resets_at(budget.period, now),
+        budget.period, level.kind, level.name or level.id, shown(limit), dollars(spent), dollars(reserved),
+        shown(left), at(budget.ends_ms) if budget.ends_ms else None,
+        budget.policy.name if budget.policy is not None else None,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from gateway.admin import (
     audit,
     auth,
+    budgets,
     contents,
     credentials,
     guardrailpolicies,
@@ -20,5 +21,5 @@ from gateway.admin import (
 ENDPOINTS = (
     *auth.ROUTES, *tenants.ROUTES, *teams.ROUTES, *users.ROUTES, *keys.ROUTES, *serviceaccounts.ROUTES, *audit.ROUTES,
     *credentials.ROUTES, *contents.ROUTES, *guardrailpolicies.ROUTES,
-    *usage.ROUTES, *reports.ROUTES, *usageexport.ROUTES,
+    *usage.ROUTES, *reports.ROUTES, *usageexport.ROUTES, *budgets.ROUTES,
 )  # fmt: skip

@@ -9,13 +9,12 @@ import click
 
 from gateway.accounts.bootstrap import load_master_secret
 from gateway.boot import snapshot
-from gateway.clock import now_ms
 from gateway.config import Config
 from gateway.dispatch import Plugins, hooks_of
-from gateway.exchange import Level
 from gateway.metrics import Metrics
-from gateway.money.budgets import budget_keys, periods
 from gateway.money.journal import Journal
+from gateway.money.policybook import PolicyBook
+from gateway.money.seeding import aliases_of, seed
 from gateway.runtime import Gateway
 from gateway.shared_state import SharedState
 from gateway.shared_state.memory import MemoryState
@@ -41,7 +40,7 @@ async def offline(config: Config) -> AsyncIterator[Gateway]:
         upstream = Upstream()
         opened.push_async_callback(upstream.close)
         state = MemoryState()
-        await _spend(state, store)
+        await _spend(config, state, store)
         gateway = Gateway(
             data_dir=data_dir, slot=0, secret=load_master_secret(config, data_dir), state=state, store=store,
             journal=journal, upstream=upstream, metrics=Metrics(scratch),
@@ -80,8 +79,7 @@ async def _untouched(config: Config, data_dir: Path) -> Store:
     return store
 
 
-async def _spend(state: SharedState, store: Store) -> None:
-    now = now_ms()
-    for (kind, name), sums in (await store.budget_sums(*periods(now))).items():
-        daily, monthly = budget_keys(Level(kind, name), now)
-        await state.seed({daily: sums.daily, monthly: sums.monthly})
+async def _spend(config: Config, state: SharedState, store: Store) -> None:
+    book = PolicyBook(store, state)
+    await book.load()
+    await seed(state, store, book, aliases_of(config), rolling=True)

@@ -1,18 +1,20 @@
-"""Cost limits over calendar days and months (UTC): their counters' names, bounds, and when they start again.
+"""Cost limits over windows of time: their counters' names, their bounds, and when they start again.
 
-Counting is the business of `shared_state`; refusing, of `limiter.budget`. An exchange belongs to the day on which
-it started, here as in the ledger, so that a counter equals the ledger's sum.
+Two kinds: the daily and monthly limits of each level of a caller, and the budgets of `policies.py`. Counting is the
+business of `shared_state`; refusing, of `limiter.budget`. An exchange belongs to the window in which it started, here
+as in the ledger, so that a counter equals the ledger's sum.
 """
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
 from gateway.events import Usage
 from gateway.exchange import Level, Price
 from gateway.money.cost import COUNTED
+from gateway.money.policies import SPANS, BudgetPolicy, counter, keep, window, zone_of
 from gateway.shared_state import Ask
 
 NO_LIMIT = 1 << 60  # nano-dollars: counted all the same, for a limit that is set later in the month
@@ -24,57 +26,88 @@ _OUTPUT_UNITS = frozenset(("audio_output", "image_output", "reasoning"))
 _DAY = 86_400.0
 _KEEP_DAILY = 2 * _DAY      # after the last touch; a day is over then
 _KEEP_MONTHLY = 33 * _DAY
+_UTC: Final = "UTC"
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """One counter of spending: of `level`, for the day or month in `key`. `limit` is in nano-dollars."""
+    """One counter of spending: of `level`, for the window in `key`. `limit` is in nano-dollars, `None` where nothing is
+    refused.
+
+    `period` is the window's name, `ends_ms` its end (0: it rolls, over `span` seconds); `policy` is set where it is an
+    object of its own.
+    """
 
     level: Level
-    period: Literal["daily", "monthly"]
+    period: str
     key: str
     limit: int | None
     keep: float
+    ends_ms: int = 0
+    policy: BudgetPolicy | None = None
+    span: float = 0.0
 
     def ask(self, amount: int) -> Ask:
         """Reserve `amount` of it; without a limit only its spending is counted."""
+        if self.span:
+            return Ask("rolling", self.key, NO_LIMIT if self.limit is None else self.limit, amount, self.span)
         if self.limit is None:
-            return Ask("budget", self.key, NO_LIMIT, 0, keep=self.keep)
+            return Ask("budget", self.key, NO_LIMIT, amount if self.policy is not None else 0, keep=self.keep)
         return Ask("budget", self.key, self.limit, amount, keep=self.keep)
 
-    def charge(self, amount: int) -> Ask:
-        """Add `amount` to what is spent, without a reservation."""
+    def charge(self, amount: int, age: float = 0.0) -> Ask:
+        """Add `amount` to what is spent, without a reservation; where it rolls, as spent `age` seconds ago."""
+        if self.span:
+            return Ask("rolling", self.key, NO_LIMIT, amount, self.span, age=age)
         return Ask("budget", self.key, NO_LIMIT, amount, keep=self.keep)
 
+    @property
+    def shown_limit(self) -> int | None:
+        """The amount that it is about, whether it refuses or warns."""
+        return self.policy.amount if self.policy is not None else self.limit
 
-def periods(now_ms: int) -> tuple[str, str]:
-    """The UTC day and month of a moment: `2026-11-23`, `2026-11`."""
-    day = datetime.fromtimestamp(now_ms // 1000, UTC).date().isoformat()
+
+def periods(now_ms: int, zone: str = _UTC) -> tuple[str, str]:
+    """The day and month of a moment: `2026-11-23`, `2026-11`."""
+    day = datetime.fromtimestamp(now_ms // 1000, zone_of(zone)).date().isoformat()
     return day, day[:7]
 
 
 def budget_keys(level: Level, now_ms: int) -> tuple[str, str]:
     """The names of a level's counters, daily and monthly: to seed them from the ledger."""
-    day, month = periods(now_ms)
-    return f"cost/{level.kind}/{level.id}/d/{day}", f"cost/{level.kind}/{level.id}/m/{month}"
+    day, month = periods(now_ms, level.zone)
+    zone = "" if level.zone == _UTC else f"@{level.zone}"
+    return f"cost/{level.kind}/{level.id}/d/{day}{zone}", f"cost/{level.kind}/{level.id}/m/{month}{zone}"
 
 
 def budgets(levels: Sequence[Level], now_ms: int) -> tuple[Budget, ...]:
     """Both budgets of each level, limited or not."""
-    day, month = periods(now_ms)
-    found = []
+    found: list[Budget] = []
     for level in levels:
-        prefix = f"cost/{level.kind}/{level.id}"
-        found.append(Budget(level, "daily", f"{prefix}/d/{day}", level.cost_daily, _KEEP_DAILY))
-        found.append(Budget(level, "monthly", f"{prefix}/m/{month}", level.cost_monthly, _KEEP_MONTHLY))
+        day, month = budget_keys(level, now_ms)
+        ends = [window("day", level.zone, now_ms)[1], window("month", level.zone, now_ms)[1]]
+        found.append(Budget(level, "daily", day, level.cost_daily, _KEEP_DAILY, ends[0]))
+        found.append(Budget(level, "monthly", month, level.cost_monthly, _KEEP_MONTHLY, ends[1]))
     return tuple(found)
 
 
-def resets_at(period: Literal["daily", "monthly"], now_ms: int) -> datetime:
-    """The start of the next day or month, UTC."""
-    today = datetime.fromtimestamp(now_ms // 1000, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    if period == "daily":
-        return today + timedelta(days=1)
-    return (today.replace(day=1) + timedelta(days=32)).replace(day=1)
+def policy_budgets(policies: Iterable[BudgetPolicy], zone: str, now_ms: int) -> tuple[Budget, ...]:
+    """The counters of these policies for the windows of a moment in their tenant's time zone."""
+    found: list[Budget] = []
+    for policy in policies:
+        start, end = (0, 0) if policy.rolling else window(policy.period, zone, now_ms)
+        found.append(
+            Budget(
+                Level(policy.scope, policy.scope_id, zone=zone), policy.window_name, counter(policy, start),
+                None if policy.action == "warn" else policy.amount, keep(policy), end, policy,
+                float(SPANS[policy.period]) if policy.rolling else 0.0,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def moment(ms: int) -> datetime:
+    """The end of a window, for people and programs."""
+    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def upper_cost(price: Price, input_tokens: int, output_tokens: int) -> int:

@@ -24,14 +24,17 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     - `budget`: spent + reserved + `amount` <= `limit`. Settling adds the actual amount to what is spent and
       takes `amount` from what is reserved. A budget that nobody touched for `keep` seconds may be forgotten (its
       day or month is over); without `keep` it never is.
+    - `rolling`: a budget over the last `span` seconds, counted as a window is: settling replaces `amount` by the actual
+      amount, nothing where none is given. `charge` may count it as spent `age` seconds ago.
     """
 
-    kind: Literal["window", "lease", "budget"]
+    kind: Literal["window", "lease", "budget", "rolling"]
     key: str
     limit: int
     amount: int = 1
     span: float = 60.0
     keep: float | None = None
+    age: float = 0.0
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
@@ -76,13 +79,13 @@ class SharedState(Protocol):
 
     async def settle(self, hold: str, actual: Mapping[str, int] | None = None) -> bool:
         """Give a hold back. `actual` maps counter keys to what was really used; a key that is missing keeps
-        its amount for a `window` and counts 0 for a `budget`. False if there is no such (open) hold."""
+        its amount for a `window` and counts 0 for money. False if there is no such (open) hold."""
 
     async def peek(self, asks: Sequence[Ask]) -> tuple[Standing, ...]:
         """How the counters stand, taking nothing."""
 
     async def charge(self, asks: Sequence[Ask]) -> None:
-        """Add the `amount` of each (budget) ask to what is spent, whatever its limit: for costs without a hold."""
+        """Add the `amount` of each ask (`budget` or `rolling`) to what is spent, whatever its limit: without a hold."""
 
     async def seed(self, budgets: Mapping[str, int]) -> None:
         """Set what is spent, by budget key: called at start with the ledger's sums, before any traffic."""
@@ -109,7 +112,7 @@ class SharedState(Protocol):
         """Give back the holds of all workers that stopped beating; returns how many."""
 
     async def totals(self) -> Mapping[str, int]:
-        """`open_holds` and `reserved` (sum over all budgets in nano-dollars): for metrics and tests."""
+        """`open_holds` and `reserved` (sum over all money in nano-dollars): for metrics and tests."""
 
     async def close(self) -> None:
         """Release files and memory."""

@@ -7,6 +7,7 @@ A row's name is the first letter of its kind and the counter's key. Rows:
 - window: [step length, total, step, count, step, count, ...], steps ascending, counts above 0
 - lease:  [open]
 - budget: [spent, reserved, keep, last touched]   (`keep` 0: never forgotten)
+- rolling: as a window
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from gateway.shared_state import Ask, Granted, Refused, Standing
 
 MOST = 1 << 60           # no counter goes above: rows are 64 bits wide
 MOST_IN_WINDOW = 1 << 40  # of one settled amount, so that no sum of a window can overflow
+MOST_ROLLING = 1 << 52    # the same of money: four million dollars
 
 Row = list[int]
 Entry = tuple[str, int, int]  # row name, step (windows), amount: what a hold took of one counter
@@ -90,15 +92,21 @@ def settle(rows: Rows, entries: Sequence[Entry], actual: Mapping[str, int], now:
                 _correct(rows, name, step, min(used, MOST_IN_WINDOW) - amount, now)
         elif kind == "l":
             _give_back(rows, name, amount)
+        elif kind == "r":
+            if (used or 0) != amount:
+                _correct(rows, name, step, min(used or 0, MOST_ROLLING) - amount, now)
         else:
             _spend(rows, name, used or 0, amount, now)
 
 
 def charge(rows: Rows, asks: Sequence[Ask], now: int) -> None:
-    """Add each budget ask's amount to what is spent, whatever its limit."""
+    """Add each ask's amount to what is spent, whatever its limit."""
     for ask in asks:
+        if ask.kind == "rolling":
+            _charge_rolling(rows, ask, now)
+            continue
         if ask.kind != "budget":
-            raise ValueError(f"{ask.key} is a {ask.kind}: only a budget can be charged without a hold")
+            raise ValueError(f"{ask.key} is a {ask.kind}: only money can be charged without a hold")
         name = "b" + ask.key
         row = rows.get(name) or [0, 0, 0, now]
         row[0] += ask.amount
@@ -121,7 +129,7 @@ def standings(rows: Rows, asks: Sequence[Ask], now: int) -> tuple[Standing, ...]
 
 def dead(name: str, row: Row, now: int) -> bool:
     """Whether a row can be forgotten, because a missing one counts the same."""
-    if name[0] == "w":
+    if name[0] in "wr":
         return len(row) == 2 or _reset(name, row, now) <= 0
     if name[0] == "b":
         return row[1] == 0 and 0 < row[2] <= now - row[3]
@@ -133,7 +141,7 @@ def _load(rows: Rows, ask: Ask, now: int) -> tuple[str, Row, int]:
     kind = ask.kind
     name = kind[0] + ask.key
     row = rows.get(name)
-    if kind == "window":
+    if kind == "window" or kind == "rolling":
         if row is not None and len(row) > 2:
             if row[2] < now // row[0] - _STEPS:
                 _expire(row, now)
@@ -149,7 +157,7 @@ def _add(row: Row, ask: Ask, now: int) -> int:
     """Count the ask's amount in its row; returns the step it went into, 0 where there are none."""
     amount = ask.amount
     kind = ask.kind
-    if kind == "window":
+    if kind == "window" or kind == "rolling":
         step = now // row[0]
         if row[-2] == step and len(row) > 2:
             row[1] += amount
@@ -163,6 +171,15 @@ def _add(row: Row, ask: Ask, now: int) -> int:
     row[1] += amount
     _touch(row, ask, now)
     return 0
+
+
+def _charge_rolling(rows: Rows, ask: Ask, now: int) -> None:
+    name, row, _ = _load(rows, ask, now)
+    step = (now - int(ask.age * _SECOND)) // row[0]
+    if step >= now // row[0] - _STEPS:
+        _count(row, step, min(ask.amount, MOST_ROLLING))
+    if len(row) > 2:
+        rows[name] = row
 
 
 def _touch(row: Row, ask: Ask, now: int) -> None:
@@ -254,7 +271,7 @@ def _standings(asks: Sequence[Ask], loaded: list[tuple[str, Row, int]], now: int
 
 def _reset(name: str, row: Row, now: int) -> float:
     """Seconds until the window is empty."""
-    if name[0] != "w" or len(row) == 2:
+    if name[0] not in "wr" or len(row) == 2:
         return 0.0
     return ((row[-2] + _STEPS + 1) * row[0] - now) / _SECOND
 
@@ -262,7 +279,7 @@ def _reset(name: str, row: Row, now: int) -> float:
 def _retry_after(ask: Ask, row: Row, used: int, now: int) -> float | None:
     """Seconds until enough steps have left the window for the ask to pass."""
     excess = used + ask.amount - ask.limit
-    if excess <= 0 or ask.kind != "window" or ask.amount > ask.limit:
+    if excess <= 0 or ask.kind not in ("window", "rolling") or ask.amount > ask.limit:
         return None
     for at in range(2, len(row), 2):
         excess -= row[at + 1]

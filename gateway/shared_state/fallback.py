@@ -8,6 +8,7 @@ charged on top may then be counted twice, never less than once.
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 import structlog
 
 from gateway.shared_state import Ask, Granted, Refused, Standing
@@ -15,6 +16,7 @@ from gateway.shared_state.memory import MemoryState
 from gateway.shared_state.valkey import StateAway, ValkeyState
 
 _REMEMBERED = 10_000  # budgets whose standing is kept
+_MONEY = frozenset({"budget", "rolling"})
 _log = structlog.get_logger("gateway.shared_state")
 
 
@@ -175,7 +177,7 @@ class CoordinatedState:
 
     def _note(self, asks: Sequence[Ask], standings: Sequence[Standing]) -> None:
         for ask, standing in zip(asks, standings, strict=True):
-            if ask.kind == "budget":
+            if ask.kind in _MONEY:
                 if len(self._left) >= _REMEMBERED and ask.key not in self._left:
                     del self._left[next(iter(self._left))]
                 self._left[ask.key] = standing.remaining
@@ -183,7 +185,7 @@ class CoordinatedState:
     def _share(self, ask: Ask) -> Ask:
         """The ask against what this process may take alone."""
         whole = ask.limit
-        if ask.kind == "budget":
+        if ask.kind in _MONEY:
             if not ask.amount:
                 return ask  # only its spending is counted
             if ask.key not in self._left:
@@ -195,7 +197,7 @@ class CoordinatedState:
         for ask in _spent(asks, used):
             before = self._owed.get(ask.key)
             amount = ask.amount + (before.amount if before else 0)
-            self._owed[ask.key] = Ask("budget", ask.key, ask.limit, amount, keep=ask.keep)
+            self._owed[ask.key] = msgspec.structs.replace(ask, amount=amount)
 
     async def _tell(self) -> None:
         """Charge what was spent alone, and give back what is over. What fails is told the next time."""
@@ -215,8 +217,8 @@ class CoordinatedState:
 def _spent(asks: Sequence[Ask], used: Mapping[str, int]) -> list[Ask]:
     """What a finished hold has cost, as charges."""
     return [
-        Ask("budget", ask.key, ask.limit, amount, keep=ask.keep)
-        for ask in asks if ask.kind == "budget" and (amount := max(0, used.get(ask.key, 0)))
+        msgspec.structs.replace(ask, amount=amount)
+        for ask in asks if ask.kind in _MONEY and (amount := max(0, used.get(ask.key, 0)))
     ]
 
 

@@ -173,7 +173,7 @@ class MappedState:
         """`open_holds` and `reserved`."""
         with self._env.begin() as txn:
             holds = [self._decoder.decode(raw) for _, raw in _with_prefix(txn, b"h")]
-        reserved = sum(amount for hold in holds for name, _, amount in hold if name[0] == "b")
+        reserved = sum(amount for hold in holds for name, _, amount in hold if name[0] in "br")
         return {"open_holds": len(holds), "reserved": reserved}
 
     async def close(self) -> None:
@@ -202,7 +202,7 @@ class MappedState:
             if not found:
                 return b"", dead
             name = bytes(cursor.key())
-            if name[0] in b"wb" and counters.dead(chr(name[0]), _unpack(cursor.value()), self._clock()):
+            if name[0] in b"wbr" and counters.dead(chr(name[0]), _unpack(cursor.value()), self._clock()):
                 dead.append(name)
             found = cursor.next()
         return name, dead

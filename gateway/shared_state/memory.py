@@ -92,7 +92,7 @@ class MemoryState:
 
     async def totals(self) -> Mapping[str, int]:
         """`open_holds` and `reserved`."""
-        reserved = sum(amount for hold in self._holds.values() for name, _, amount in hold if name[0] == "b")
+        reserved = sum(amount for hold in self._holds.values() for name, _, amount in hold if name[0] in "br")
         return {"open_holds": len(self._holds), "reserved": reserved}
 
     async def close(self) -> None:

@@ -29,6 +29,7 @@ _TIMEOUT = 1.0      # seconds for one operation: a request waits for it
 _LOOK_EVERY = 0.25  # seconds between two looks at the generations
 _STEPS = 60
 _MICRO = 1_000_000
+_MONEY = frozenset({"budget", "rolling"})
 
 
 class StateAway(ConnectionError):
@@ -86,11 +87,14 @@ class ValkeyState:
 
     async def charge(self, asks: Sequence[Ask]) -> None:
         """Add to what is spent without a hold."""
-        if any(ask.kind != "budget" for ask in asks):
-            raise ValueError("only a budget can be charged without a hold")
+        if any(ask.kind not in _MONEY for ask in asks):
+            raise ValueError("only money can be charged without a hold")
         if asks:
-            told = (part for ask in asks for part in (ask.key, str(ask.amount), _keep(ask)))
-            await self._call("charge", *told)
+            told = (
+                part for ask in asks
+                for part in (ask.kind, ask.key, str(ask.amount), _keep(ask), _length(ask), str(int(ask.age * _MICRO)))
+            )
+            await self._run("charge", *told)
 
     async def seed(self, budgets: Mapping[str, int]) -> None:
         """Raise what is spent to the ledger's sums; what other gateways have counted since stays."""
@@ -215,9 +219,12 @@ def _told(asks: Sequence[Ask]) -> list[str]:
     """Six arguments of the script for each ask."""
     told: list[str] = []
     for ask in asks:
-        length = max(1, -int(-ask.span * _MICRO // _STEPS))
-        told += (ask.kind, ask.key, str(ask.limit), str(ask.amount), str(length), _keep(ask))
+        told += (ask.kind, ask.key, str(ask.limit), str(ask.amount), _length(ask), _keep(ask))
     return told
+
+
+def _length(ask: Ask) -> str:
+    return str(max(1, -int(-ask.span * _MICRO // _STEPS)))
 
 
 def _keep(ask: Ask) -> str:

@@ -76,6 +76,16 @@ class UsageGroup(msgspec.Struct, frozen=True):
     estimated: int
 
 
+class Spending(msgspec.Struct, frozen=True):
+    """What exchanges in one step of time cost, by the names that a budget may be about."""
+
+    step: int
+    model: str
+    provider: str
+    target_model: str
+    cost: int
+
+
 class Spent(msgspec.Struct, frozen=True):
     """Nano-dollars spent on a UTC day and in its month."""
 
@@ -177,6 +187,15 @@ class LedgerStore(Protocol):
 
     async def budget_sums(self, day: str, month: str) -> Mapping[tuple[str, str], Spent]:
         """Spent on `day` (`2026-01-31`) and in `month` (`2026-01`), by `("key", id)` and `("tenant", id)`."""
+
+    async def level_sums(self, tenant: str, day_ms: int, month_ms: int) -> Mapping[tuple[str, str], Spent]:
+        """The same of one tenant's levels, since these moments: for days that do not begin at midnight UTC."""
+
+    async def spending(
+        self, start_ms: int, end_ms: int, step_ms: int, scope: Mapping[str, str], before_ms: int | None = None
+    ) -> Sequence[Spending]:
+        """What was spent from `start_ms` until before `end_ms`, in steps; by a `tenant`, and its `team`, `owner` or
+        `key`. With `before_ms` only of exchanges that had ended by then."""
 
 
 

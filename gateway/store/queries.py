@@ -11,7 +11,7 @@ from gateway.accounts.records import KeyRecord, Limits, Tenant, User
 from gateway.errors import InvalidRequest
 from gateway.money import ledger
 from gateway.money.ledger import LedgerRow
-from gateway.store import GroupBy, Page, Spent, UsageGroup
+from gateway.store import GroupBy, Page, Spending, Spent, UsageGroup
 from gateway.store.accountrecords import AccountRecords
 from gateway.store.database import Reader, Row
 from gateway.store.reports import UsageReports
@@ -191,6 +191,37 @@ class Queries(AccountRecords, UsageReports):
     async def rollups_missing(self) -> bool:
         """See `UsageStore.rollups_missing`."""
         return bool(await self._lookups.rows("SELECT 1 FROM meta WHERE name = 'rollups'"))
+    async def level_sums(self, tenant: str, day_ms: int, month_ms: int) -> Mapping[tuple[str, str], Spent]:
+        """See `LedgerStore.level_sums`."""
+        rows = await self._reports.rows(
+            "SELECT key, team, owner, CAST(SUM(CASE WHEN ts_ms >= $2 THEN cost ELSE 0 END) AS BIGINT), "
+            "CAST(SUM(cost) AS BIGINT) FROM exchanges WHERE tenant = $1 AND ts_ms >= $3 GROUP BY key, team, owner",
+            tenant, day_ms, month_ms,
+        )  # fmt: skip
+        sums: dict[tuple[str, str], Spent] = {}
+        for key, team, owner, daily, monthly in rows:
+            for whose in (("tenant", tenant), ("team", team), ("user", owner), ("key", key)):
+                if whose[1]:
+                    before = sums.get(whose, Spent(0, 0))
+                    sums[whose] = Spent(before.daily + daily, before.monthly + monthly)
+        return sums
+
+    async def spending(
+        self, start_ms: int, end_ms: int, step_ms: int, scope: Mapping[str, str], before_ms: int | None = None
+    ) -> Sequence[Spending]:
+        """See `LedgerStore.spending`."""
+        if not scope.keys() <= {"tenant", "team", "owner", "key"}:
+            raise KeyError(f"spending is not asked for by {', '.join(scope)}")
+        where, args = _where(start_ms, end_ms, **scope)
+        if before_ms is not None:
+            args.append(before_ms)
+            where += f" AND ts_ms + duration_us / 1000 < ${len(args)}"
+        rows = await self._reports.rows(
+            f"SELECT (ts_ms - $1) / ${len(args) + 1}, model, provider, target_model, CAST(SUM(cost) AS BIGINT) "
+            f"FROM exchanges WHERE {where} AND cost > 0 GROUP BY 1, 2, 3, 4",
+            *args, step_ms,
+        )  # fmt: skip
+        return [Spending(*row) for row in rows]
 
     async def ping(self) -> None:
         """See `Store.ping`."""

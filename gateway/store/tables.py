@@ -26,6 +26,7 @@ from gateway.accounts.records import (
     Tenant,
     User,
 )
+from gateway.money.policies import BudgetPolicy
 from gateway.store.database import Row
 
 LIMITS: Final = ("requests_per_minute", "tokens_per_minute", "concurrency", "cost_daily", "cost_monthly", "models")
@@ -110,7 +111,8 @@ def fields_of(record: msgspec.Struct) -> dict[str, object]:
 TABLES: Final[Mapping[str, Table]] = MappingProxyType({
     table.name: table
     for table in (
-        Table("tenants", Tenant, ("name", "id"), {"tenant": "id = {0}"}, base="deleted = 0"),
+        Table("tenants", Tenant, ("name", "id"), {"tenant": "id = {0}", "zoned": "time_zone <> 'UTC'"},
+              base="deleted = 0"),
         Table("users", User, ("name", "email"), {
             "teams": f"id {_MEMBERS}", "own": "id = {0}", "active": "status = {0}", "inactive": "status <> {0}",
         }, base="status <> 'deleted'", secrets=("password_hash",), kept=True),
@@ -136,6 +138,7 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType({
             "own": "owner_id = {0}", "since": "created >= {0}", "until": "created < {0}",
         }, secrets=("sealed",), versioned=False),
         Table("objects", Kept, versioned=False),
+        Table("budgets", BudgetPolicy, ("name",), {"teams": "(scope = 'team' AND scope_id IN ({0}))"}),
         Table("invitations", Invitation, ("email",), secrets=("digest",), versioned=False),
     )
 })  # fmt: skip

@@ -14,9 +14,9 @@ def principal(role, **fields):
     ("role", "asked", "scope"),
     [
         ("owner", None, {}), ("owner", "other", {"tenant": "other"}), ("auditor", None, {}),
-        ("admin", None, {"tenant": "acme"}), ("admin", "acme", {"tenant": "acme"}), ("admin", "other", {"tenant": ""}),
+        ("admin", None, {"tenant": "acme"}), ("admin", "acme", {"tenant": "acme"}), ("admin", "other", {"tenant": "/"}),
         ("team_admin", None, {"tenant": "acme", "teams": ("blue",)}),
-        ("member", None, {"tenant": "acme", "own": "me"}), ("member", "other", {"tenant": "", "own": "me"}),
+        ("member", None, {"tenant": "acme", "own": "me"}), ("member", "other", {"tenant": "/", "own": "me"}),
     ],
 )  # fmt: skip
 def test_a_query_is_limited_to_what_the_role_reaches(role, asked, scope):

@@ -28,6 +28,11 @@ def admin_routes(it):
     return [route for route in routes(it) if ":" in route.permission and route.pattern.startswith(under)]
 
 
+def asks(route):
+    """A question too long for a query: it changes nothing."""
+    return route.permission.endswith(":read") and route.pattern.endswith("/check")
+
+
 def filled(pattern: str, value: str = "nothing0") -> str:
     return re.sub(r"\{\w+(\.\.\.)?\}", value, pattern).removeprefix("/api/v1/admin")
 
@@ -71,7 +76,7 @@ async def test_a_role_can_call_what_it_has_the_right_for_and_nothing_else(it, ro
 async def test_roles_that_read_change_nothing(it):
     for role in ("auditor", "viewer"):
         for route in admin_routes(it):
-            if route.method not in READS and not route.permission.startswith("self:"):
+            if route.method not in READS and not route.permission.startswith("self:") and not asks(route):
                 told = await it.call(role, route.method, filled(route.pattern), {})
                 assert told.status == 403, (role, route)
 
@@ -95,10 +100,11 @@ async def objects(it):
     for name in ("admin", "foreign"):
         await it.call("owner", "PATCH", f"/users/{name}", {"content_access": True}, status=200)
     await it.store.append("matrix", 1, [LedgerRow("r-of-default", 1, "default", "k1")])
+    budget = (await it.call("admin", "POST", "/budgets", {"name": "b", "hard_limit_usd": "1"}, status=201))["id"]
     return {
         "usage": "r-of-default", "tenants": "default", "users": "member", "teams": team, "organization": team, "service-accounts": account,
         "api-keys": key, "invitations": invitation, "credentials": credential, "guardrails": policy,
-        "contents": kept.id, "auth": it.sessions["admin"],
+        "contents": kept.id, "auth": it.sessions["admin"], "budgets": budget, "budget": budget,
     }, {"user": "member", "token": token}  # fmt: skip
 
 
@@ -131,7 +137,7 @@ async def test_an_object_of_another_tenant_does_not_exist_for_every_verb(it):
 async def test_nothing_of_another_tenant_is_in_a_list_whatever_is_asked_for(it):
     await objects(it)
     for path in ("/users", "/teams", "/api-keys", "/service-accounts", "/invitations", "/audit-logs", "/credentials",
-                 "/contents"):
+                 "/contents", "/budgets"):
         for query in ("", "?tenant=default", "?search=e"):
             if query == "?search=e" and path in ("/invitations", "/credentials", "/contents"):
                 continue

@@ -2,13 +2,12 @@
 
 from datetime import UTC, datetime
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.events import Usage
 from gateway.exchange import Level, Price
-from gateway.money.budgets import NO_LIMIT, affordable_output, budget_keys, budgets, periods, resets_at, upper_cost
+from gateway.money.budgets import NO_LIMIT, affordable_output, budget_keys, budgets, periods, upper_cost
 from gateway.money.cost import cost_nano
 
 
@@ -20,20 +19,6 @@ def test_counters_are_named_by_level_and_utc_calendar():
     keys = budget_keys(Level("key", "abc"), ms(2026, 11, 23, 23, 59, 59) + 999)
     assert keys == ("cost/key/abc/d/2026-11-23", "cost/key/abc/m/2026-11")
     assert periods(ms(2026, 11, 24)) == ("2026-11-24", "2026-11")
-
-
-@pytest.mark.parametrize(
-    ("period", "now", "expected"),
-    [
-        ("daily", (2026, 12, 31, 23, 59), "2027-01-01"),
-        ("monthly", (2026, 12, 31, 23, 59), "2027-01-01"),
-        ("monthly", (2028, 2, 1), "2028-03-01"),
-        ("daily", (2028, 2, 28), "2028-02-29"),
-        ("monthly", (2026, 1, 31), "2026-02-01"),
-    ],
-)
-def test_a_period_ends_at_the_start_of_the_next(period, now, expected):
-    assert resets_at(period, ms(*now)).isoformat() == f"{expected}T00:00:00+00:00"
 
 
 def test_both_budgets_of_each_level_are_counted_and_only_limited_ones_reserve():

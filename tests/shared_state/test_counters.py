@@ -194,3 +194,29 @@ def test_a_window_row_is_always_sorted_positive_and_adds_up(moves):
         assert all(count > 0 for count in counts)
         assert sum(counts) == row[1]
         assert len(steps) <= 61
+
+
+def test_rolling_money_counts_what_was_spent_and_gives_back_what_was_not():
+    rows: dict = {}
+    ask = Ask("rolling", "k", 100, 60, span=3600.0)
+    granted, first = take(rows, START, ask)
+    assert isinstance(granted, Granted)
+    assert isinstance(take(rows, START + SECOND, ask)[0], Refused)
+    counters.settle(rows, first, {"k": 10}, START + 2 * SECOND)
+    _, second = take(rows, START + 3 * SECOND, ask)
+    counters.settle(rows, second, {}, START + 4 * SECOND)  # its worker was killed: nothing is known of it
+    assert counters.standings(rows, [ask], START + 5 * SECOND)[0].used == 10
+    assert counters.standings(rows, [ask], START + 3661 * SECOND)[0].used == 0
+
+
+def test_rolling_money_that_was_spent_earlier_leaves_earlier():
+    rows: dict = {}
+    ask = Ask("rolling", "k", 100, 40, span=3600.0)
+    spent = [Ask("rolling", "k", 0, 50, span=3600.0, age=age) for age in (3000.0, 600.0, 9000.0)]
+    counters.charge(rows, spent, START)
+    refused, _ = take(rows, START, ask)
+    assert isinstance(refused, Refused)
+    assert refused.standings[0].used == 100
+    wait = round(refused.standings[0].retry_after * SECOND)
+    assert 600 * SECOND <= wait <= 660 * SECOND
+    assert isinstance(take(rows, START + wait, ask)[0], Granted)

@@ -83,7 +83,7 @@ async def test_seeding_sets_what_is_spent_and_keeps_what_is_reserved(state):
 async def test_a_charge_counts_even_above_the_limit(state):
     await state.charge([Ask("budget", "b", 10, 25)])
     assert await state.spent("b") == (25, 0)
-    with pytest.raises(ValueError, match="only a budget"):
+    with pytest.raises(ValueError, match="only money"):
         await state.charge([Ask("lease", "l", 1)])
 
 

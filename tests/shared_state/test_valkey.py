@@ -45,13 +45,14 @@ step = st.one_of(
     st.tuples(
         st.just("take"), st.integers(0, 8),
         st.lists(
-            st.builds(Ask, st.sampled_from(["window", "lease", "budget"]), keys, st.integers(0, 20), st.integers(0, 9),
+            st.builds(Ask, st.sampled_from(["window", "lease", "budget", "rolling"]), keys, st.integers(0, 20), st.integers(0, 9),
                       st.sampled_from([6.0, 60.0])),
             min_size=1, max_size=2, unique_by=lambda ask: ask.key,
         ),
     ),
     st.tuples(st.just("settle"), st.integers(0, 8), st.dictionaries(keys, st.integers(0, 30))),
     st.tuples(st.just("charge"), st.integers(0, 8), keys),
+    st.tuples(st.just("charge rolling"), st.integers(0, 80), keys),
     st.tuples(st.just("wait"), st.integers(0, 70 * MICRO), st.none()),
     st.tuples(st.just("release"), st.none(), st.none()),
 )
@@ -67,11 +68,13 @@ async def perform(state, name, number, what):
         return await state.settle(f"h{number}", what)
     if name == "charge":
         return await state.charge([Ask("budget", what, 0, number)])
+    if name == "charge rolling":
+        return await state.charge([Ask("rolling", what, 0, number, 60.0, age=float(number))])
     return await state.release_owner("0")
 
 
 async def look(state):
-    asks = [Ask(kind, key, 10) for kind in ("window", "lease", "budget") for key in ("a", "b")]
+    asks = [Ask(kind, key, 10) for kind in ("window", "lease", "budget", "rolling") for key in ("a", "b")]
     return [(await state.peek([ask]))[0] for ask in asks], [await state.spent(key) for key in ("a", "b")], await state.totals()
 
 

@@ -1,7 +1,8 @@
 -- How windows, leases and budgets count in Valkey: the same rules as counters.py, which says what they are. Times are microseconds.
 -- Keys: window = packed list {step length, total, step, count, ...}; lease = number; budget = hash {s spent, r reserved, k keep in ms};
 -- holds = one hash for each owner, hold -> packed list of {key, kind, step, amount}.
-local STEPS, MOST, MOST_IN_WINDOW = 60, 1152921504606846976, 1099511627776
+-- Rolling money is counted as a window is.
+local STEPS, MOST, MOST_IN_WINDOW, MOST_ROLLING = 60, 1152921504606846976, 1099511627776, 4503599627370496
 local prefix = KEYS[1]
 
 local function now_us(given)
@@ -94,6 +95,15 @@ local function give_back(entries, actual, now)
           write_window(name, row)
         end
       end
+    elseif kind == 'rolling' then
+      if (used or 0) ~= amount then
+        local row = read_window(name, 1, now)
+        if #row > 2 and step >= math.floor(now / row[1]) - STEPS then
+          count(row, step, math.min(used or 0, MOST_ROLLING) - amount)
+          write_window(name, row)
+        end
+      end
+      redis.call('INCRBY', prefix .. 'reserved', text(-amount))
     elseif kind == 'lease' then
       if redis.call('DECRBY', name, text(amount)) <= 0 then redis.call('DEL', name) end
     else

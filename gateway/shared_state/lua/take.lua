@@ -13,7 +13,7 @@ for i = 4, #ARGV, 6 do
     length = tonumber(ARGV[i + 4]), keep = tonumber(ARGV[i + 5]),
   }
   ask.name = name_of(ask.kind, ask.key)
-  if ask.kind == 'window' then
+  if ask.kind == 'window' or ask.kind == 'rolling' then
     ask.row = read_window(ask.name, ask.length, now)
     ask.used = ask.row[2]
   elseif ask.kind == 'lease' then
@@ -33,10 +33,11 @@ if granted and taking then
   for _, ask in ipairs(asks) do
     local step = 0
     ask.used = ask.used + ask.amount
-    if ask.kind == 'window' then
+    if ask.row then
       step = math.floor(now / ask.row[1])
       count(ask.row, step, ask.amount)
       write_window(ask.name, ask.row)
+      if ask.kind == 'rolling' then redis.call('INCRBY', prefix .. 'reserved', text(ask.amount)) end
     elseif ask.kind == 'lease' then
       redis.call('INCRBY', ask.name, text(ask.amount))
     else

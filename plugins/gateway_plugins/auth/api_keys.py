@@ -190,14 +190,16 @@ def _caller(key: KeyRecord) -> Caller:
 
 def _levels(key: KeyRecord) -> Iterator[Level]:
     """Also those without limits: what is spent is counted for a limit that is set later."""
-    yield _level("tenant", key.tenant)
+    zone = key.tenant.time_zone
+    yield _level("tenant", key.tenant, zone)
     if key.team is not None:
-        yield _level("team", key.team)
+        yield _level("team", key.team, zone)
     if key.owner is not None:
-        yield _level("user", key.owner)
-    yield _level("key", key)
+        yield _level("user", key.owner, zone)
+    yield _level("key", key, zone)
 
 
-def _level(kind: str, of: Tenant | Team | User | KeyRecord) -> Level:
+def _level(kind: str, of: Tenant | Team | User | KeyRecord, zone: str) -> Level:
     policy = None if isinstance(of, User) else of.guardrail_policy
-    return Level(kind=kind, id=of.id, name=of.name, guardrail_policy=policy, **msgspec.structs.asdict(of.limits))
+    limits = msgspec.structs.asdict(of.limits)
+    return Level(kind=kind, id=of.id, name=of.name, guardrail_policy=policy, zone=zone, **limits)

@@ -150,8 +150,9 @@ class JWT:
             "key", subject, name, requests_per_minute=config.requests_per_minute,
             tokens_per_minute=config.tokens_per_minute, concurrency=config.concurrency, models=asked,
         ))
+        zoned = tuple(msgspec.structs.replace(level, zone=tenant.time_zone) for level in levels)
         return Caller(
-            tenant=tenant.id, key=subject, key_name=name, levels=tuple(levels), team=team.id if team else "",
+            tenant=tenant.id, key=subject, key_name=name, levels=zoned, team=team.id if team else "",
             providers=tenant.providers, logging=tenant.logging,
         )
 

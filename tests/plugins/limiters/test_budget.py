@@ -8,8 +8,10 @@ import msgspec
 import pytest
 
 from gateway import Attempt, Caller, Exchange, Forbidden, Level, Price, QuotaExceeded, Request, Target
-from gateway.money.budgets import budget_keys
+from gateway.money.budgets import budget_keys, policy_budgets
+from gateway.money.policies import BudgetPolicy
 from gateway.shared_state.memory import MemoryState
+from gateway.store import Page, StoreUnavailable
 from gateway_plugins.limiters.budget import BudgetLimiter, Config
 
 NOON = 1_795_435_200_000  # 2026-11-23T12:00:00Z
@@ -41,10 +43,34 @@ def daily(limit: int) -> Level:
     return msgspec.structs.replace(KEY, cost_daily=limit)
 
 
-async def limiter(state: MemoryState, **options) -> BudgetLimiter:
+class Policies:
+    """A store with nothing but budgets; a change of them is told as the real one does."""
+
+    def __init__(self, state: MemoryState, *policies: BudgetPolicy) -> None:
+        self.state = state
+        self.policies = list(policies)
+
+    async def page(self, kind, where, **options):
+        return Page(tuple(reversed(self.policies)) if kind is BudgetPolicy else ())
+
+    async def change(self, *policies: BudgetPolicy) -> None:
+        self.policies = list(policies)
+        await self.state.bump("auth")
+
+
+async def limiter(state: MemoryState, *policies: BudgetPolicy, **options) -> BudgetLimiter:
     made = BudgetLimiter(msgspec.convert(options, Config))
-    await made.startup(SimpleNamespace(state=state))
+    made.store = Policies(state, *policies)
+    await made.startup(SimpleNamespace(state=state, store=made.store))
     return made
+
+
+def policy(**fields) -> BudgetPolicy:
+    values = {
+        "id": "b1", "tenant": "t1", "name": "monthly cap", "scope": "key", "scope_id": "k1", "period": "month",
+        "amount": 10**9, "created": 0, "since": 0,
+    }
+    return BudgetPolicy(**{**values, **fields})
 
 
 async def finish(plugin: BudgetLimiter, one: Exchange, spent: int) -> None:
@@ -258,9 +284,13 @@ async def test_a_refusal_names_the_limit_what_is_spent_and_when_it_starts_anew()
     with pytest.raises(QuotaExceeded) as caught:
         await plugin.before_attempt(exchange(1, level, tokens=0, max_output=3000), target())
     assert caught.value.message == (
-        "The monthly cost limit of tenant `Acme` is $5, with $4.99 spent and $0.006 reserved by running requests; "
-        "this request may cost $0.006. The limit starts anew at 2026-12-01T00:00:00Z."
+        "The monthly cost limit of tenant `Acme` is $5, with $4.996 spent or reserved by running requests and $0.004 "
+        "left; this request may cost $0.006. The limit starts anew at 2026-12-01T00:00:00Z."
     )
+    assert caught.value.retry_after > 0
+    assert caught.value.details == {
+        "limit": "5", "remaining": "0.004", "period": "monthly", "level": "tenant", "resets_at": "2026-12-01T00:00:00Z",
+    }  # fmt: skip
     assert caught.value.headers["x-should-retry"] == "false"
     assert running.reply_headers["x-gateway-budget-remaining"] == "0.004"
 
@@ -305,3 +335,184 @@ async def test_ten_thousand_random_ends_keep_counters_equal_to_the_costs():
 def test_wrong_options_are_errors(options):
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(options, Config)
+
+
+def left(one: Exchange) -> str:
+    return one.reply_headers["x-gateway-budget-remaining"]
+
+
+async def test_a_budget_object_refuses_at_its_limit_like_a_limit_of_a_level():
+    state = MemoryState()
+    plugin = await limiter(state, policy(amount=cost(100, 50), period="day"))
+    first = exchange(0, KEY, max_output=50)
+    await plugin.before_attempt(first, target())
+    assert left(first) == "0"
+    with pytest.raises(QuotaExceeded, match="The daily budget `monthly cap` of key `k1`") as caught:
+        await plugin.before_attempt(exchange(1, KEY, max_output=50), target())
+    assert caught.value.details["budget"] == "b1"
+    assert caught.value.details["resets_at"] == "2026-11-24T00:00:00Z"
+    await finish(plugin, first, cost(100, 10))
+    assert left(first) == "0.00008"  # what was reserved and not spent is there again
+
+
+async def test_a_new_budget_holds_for_the_very_next_request_and_a_removed_one_no_longer():
+    state = MemoryState()
+    plugin = await limiter(state)
+    await plugin.before_attempt(exchange(0, KEY, max_output=50), target())
+    await plugin.store.change(policy(amount=1))
+    with pytest.raises(QuotaExceeded):
+        await plugin.before_attempt(exchange(1, KEY, max_output=50), target())
+    await plugin.store.change(policy(amount=10**9, version=2))
+    await plugin.before_attempt(exchange(2, KEY, max_output=50), target())
+    await plugin.store.change()
+    await plugin.before_attempt(exchange(3, KEY, max_output=50), target())
+
+
+async def test_a_request_that_ran_while_a_budget_was_made_is_counted_in_it():
+    state = MemoryState()
+    plugin = await limiter(state)
+    one = exchange(0, daily(10**9), max_output=50)
+    await plugin.before_attempt(one, target())
+    made = policy()
+    await plugin.store.change(made)
+    await finish(plugin, one, 700)
+    (budget,) = policy_budgets([made], "UTC", NOON)
+    assert await state.spent(budget.key) == (700, 0)
+    assert await state.spent(DAY) == (700, 0)
+
+
+async def test_a_budget_for_some_models_counts_and_refuses_those_alone():
+    state = MemoryState()
+    made = policy(amount=cost(100, 50), models=("big-*",), period="week")
+    plugin = await limiter(state, made)
+    one = exchange(0, KEY, max_output=50)
+    await plugin.before_attempt(one, target())
+    await finish(plugin, one, cost(100, 50))
+    small = Target(SimpleNamespace(name="stub"), "small-model", PRICE)
+    await plugin.before_attempt(exchange(1, KEY, max_output=50), small)
+    two = exchange(2, KEY, max_output=50)
+    two.target = small
+    await finish(plugin, two, 999)
+    with pytest.raises(QuotaExceeded):
+        await plugin.before_attempt(exchange(3, KEY, max_output=50), target())
+    (budget,) = policy_budgets([made], "UTC", NOON)
+    assert await state.spent(budget.key) == (cost(100, 50), 0)
+
+
+async def test_a_warning_budget_lets_pass_and_says_so():
+    state = MemoryState()
+    plugin = await limiter(state, policy(amount=cost(100, 50), action="warn", name="soft, really"))
+    first, second = exchange(0, KEY, max_output=50), exchange(1, KEY, max_output=50)
+    await plugin.before_attempt(first, target())
+    await plugin.before_attempt(second, target())
+    assert (first.warnings, second.warnings) == ([], ["over_budget=soft  really"])
+    assert left(second) == "0"
+    await plugin.after_attempt(second)
+    assert second.warnings == []
+
+
+async def test_a_used_up_budget_with_a_cheaper_model_names_it_and_counts_it():
+    state = MemoryState()
+    made = policy(amount=cost(100, 50), action="tier_down", tier_down_to="cheap")
+    plugin = await limiter(state, made)
+    await plugin.before_attempt(exchange(0, KEY, max_output=50), target())
+    one = exchange(1, KEY, max_output=50)
+    with pytest.raises(QuotaExceeded) as caught:
+        await plugin.before_attempt(one, target())
+    assert caught.value.instead == "cheap"
+    await plugin.after_attempt(one)
+    await plugin.before_attempt(one, target(Price(1000, 1000, 0, 0, "test")))
+    await finish(plugin, one, 150)
+    (budget,) = policy_budgets([made], "UTC", NOON)
+    assert (await state.spent(budget.key))[0] == 150
+    assert one.warnings == ["budget=monthly cap", "model=cheap"]
+
+
+async def test_a_hard_budget_beside_it_is_not_circumvented_by_the_cheaper_model():
+    plugin = await limiter(
+        MemoryState(), policy(amount=1, action="tier_down", tier_down_to="cheap"), policy(id="b2", name="hard", amount=1)
+    )
+    one = exchange(1, KEY, max_output=50)
+    with pytest.raises(QuotaExceeded, match="hard") as caught:
+        await plugin.before_attempt(one, target())
+    assert caught.value.instead == ""
+
+
+async def test_a_rolling_budget_says_when_enough_is_free_again():
+    state = MemoryState()
+    plugin = await limiter(state, policy(amount=cost(100, 50), rolling=True, period="hour"))
+    one = exchange(0, KEY, max_output=50)
+    await plugin.before_attempt(one, target())
+    await finish(plugin, one, cost(100, 50))
+    with pytest.raises(QuotaExceeded, match=r"rolling 1-hour budget .* Enough of it is free again at") as caught:
+        await plugin.before_attempt(exchange(1, KEY, max_output=50), target())
+    assert 3500 < caught.value.retry_after <= 3661
+
+
+async def test_budgets_of_another_tenant_with_the_same_ids_are_not_ours():
+    plugin = await limiter(MemoryState(), policy(tenant="t2", amount=1))
+    await plugin.before_attempt(exchange(0, KEY, max_output=50), target())
+
+
+async def test_a_request_whose_size_nobody_can_limit_runs_alone():
+    state = MemoryState()
+    plugin = await limiter(state)
+
+    def unbounded(number: int) -> Exchange:
+        made = exchange(number, daily(10**9), endpoint="embeddings")
+        made.dialect.unbounded = True
+        return made
+
+    running, order = 0, []
+
+    async def one(number: int) -> None:
+        nonlocal running
+        made = unbounded(number)
+        await plugin.before_attempt(made, target())
+        running += 1
+        order.append(running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        await finish(plugin, made, 100)
+
+    await asyncio.gather(*(one(number) for number in range(4)))
+    assert order == [1, 1, 1, 1]
+    assert await state.spent(DAY) == (400, 0)
+
+
+async def test_what_is_left_is_said_also_where_nothing_was_reserved():
+    state = MemoryState()
+    plugin = await limiter(state)
+    one = exchange(0, daily(10**9))
+    await plugin.on_usage(one)  # refused before any target was tried
+    assert left(one) == "1"
+    other = exchange(1, KEY)
+    await plugin.on_usage(other)
+    assert "x-gateway-budget-remaining" not in other.reply_headers
+
+
+async def test_days_begin_in_the_tenants_zone():
+    state = MemoryState()
+    plugin = await limiter(state)
+    tokyo = msgspec.structs.replace(daily(cost(100, 50)), zone="Asia/Tokyo")
+    one = exchange(0, tokyo, max_output=50)
+    await plugin.before_attempt(one, target())
+    await finish(plugin, one, cost(100, 50))
+    with pytest.raises(QuotaExceeded, match="starts anew at 2026-11-23T15:00:00Z"):
+        await plugin.before_attempt(exchange(1, tokyo, max_output=50), target())
+    tomorrow = exchange(2, tokyo, max_output=50)
+    tomorrow.started_ms += 3 * 3600_000
+    await plugin.before_attempt(tomorrow, target())
+
+
+async def test_the_database_away_leaves_the_known_budgets_in_force():
+    state = MemoryState()
+    plugin = await limiter(state, policy(amount=1))
+
+    async def away(*arguments, **options):
+        raise StoreUnavailable("away")
+
+    plugin.store.page = away
+    await state.bump("auth")
+    with pytest.raises(QuotaExceeded):
+        await plugin.before_attempt(exchange(0, KEY, max_output=50), target())
