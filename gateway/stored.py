@@ -4,7 +4,7 @@ They must be the tenant's own, and the provider that has them is the one that is
 are noted, so that they can be asked for later (`visits.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,7 +16,7 @@ from gateway.errors import InvalidRequest, NotFound
 from gateway.events import Usage
 from gateway.exchange import Exchange, Target
 from gateway.hookspecs import Reply
-from gateway.objects import REFERENCES, Objects
+from gateway.objects import Objects
 from gateway.pipeline import Pipeline
 from gateway.relay import StreamRelay
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from gateway.accounting import Accounting
     from gateway.httprequest import Answer, Incoming
     from gateway.runtime import Gateway, Snapshot
-
-
-_MARKS = (*(f'"{name}"'.encode() for name in sorted(REFERENCES)), b"\\u00")
 
 
 class _Made(msgspec.Struct, gc=False):
@@ -47,10 +44,17 @@ class KeepingPipeline(Pipeline):
         super().__init__(gateway, accounting)
         self._objects = objects
 
-    async def ask_targets(
+    def ask_targets(
+        self, snapshot: "Snapshot", exchange: Exchange, incoming: "Incoming | None"
+    ) -> "Coroutine[Any, Any, Reply | Answer]":
+        """As any request, but of the provider that has what the request refers to."""
+        if exchange.endpoint != "responses" and exchange.request is not None and not _may_refer(exchange.request.raw):
+            return super().ask_targets(snapshot, exchange, incoming)  # nearly always, and then at no cost
+        return self._ask_keeper(snapshot, exchange, incoming)
+
+    async def _ask_keeper(
         self, snapshot: "Snapshot", exchange: Exchange, incoming: "Incoming | None"
     ) -> "Reply | Answer":
-        """As any request, but of the provider that has what the request refers to."""
         caller, request = exchange.caller, exchange.request
         assert caller is not None
         assert request is not None
@@ -67,11 +71,15 @@ class KeepingPipeline(Pipeline):
             exchange.internal["on_close"] = self._note
         return await super().ask_targets(snapshot, exchange, incoming)
 
-    async def _attempt(
+    def _attempt(
         self, snapshot: "Snapshot", exchange: Exchange, target: Target, line: StreamRelay
-    ) -> "Reply | Answer":
-        reply = await super()._attempt(snapshot, exchange, target, line)
-        if "on_close" in exchange.internal and isinstance(reply, Reply) and exchange.bridge is None:
+    ) -> "Coroutine[Any, Any, Reply | Answer]":
+        attempt = super()._attempt(snapshot, exchange, target, line)
+        return self._noted(exchange, attempt) if "on_close" in exchange.internal else attempt
+
+    async def _noted(self, exchange: Exchange, attempt: "Coroutine[Any, Any, Reply | Answer]") -> "Reply | Answer":
+        reply = await attempt
+        if isinstance(reply, Reply) and exchange.bridge is None:
             made = exchange.internal["made"] = _read(reply.body)
             if made.status in RUNNING:
                 exchange.internal["usage"] = Usage()  # it is billed when it has ended, to whoever sees that
@@ -113,8 +121,10 @@ class KeepingPipeline(Pipeline):
 
 
 def _may_refer(raw: bytes) -> bool:
-    """Whether a reference may stand in a body; a name may be written with escapes."""
-    return any(mark in raw for mark in _MARKS)
+    """Whether a reference may stand in a body: a part of each of `REFERENCES`, or an escape that may hide a name."""
+    return (
+        b"_id" in raw or b"_file\"" in raw or b'"conversation"' in raw or b'"container"' in raw or b"\\u00" in raw
+    )
 
 
 def _keepers(snapshot: "Snapshot", exchange: Exchange) -> set[str]:

@@ -84,8 +84,11 @@ class SharedState(Protocol):
     async def peek(self, asks: Sequence[Ask]) -> tuple[Standing, ...]:
         """How the counters stand, taking nothing."""
 
-    async def charge(self, asks: Sequence[Ask]) -> None:
-        """Add the `amount` of each ask (`budget` or `rolling`) to what is spent, whatever its limit: without a hold."""
+    async def charge(self, asks: Sequence[Ask], amount: int | None = None) -> None:
+        """Add the amount of each ask (`budget` or `rolling`) to what is spent, whatever its limit: without a hold.
+
+        `amount`, where it is given, stands for that of all asks: so the same asks can be used again and again.
+        """
 
     async def seed(self, budgets: Mapping[str, int]) -> None:
         """Set what is spent, by budget key: called at start with the ledger's sums, before any traffic."""

@@ -13,6 +13,8 @@ A row's name is the first letter of its kind and the counter's key. Rows:
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from msgspec import structs
+
 from gateway.shared_state import Ask, Granted, Refused, Standing
 
 MOST = 1 << 60           # no counter goes above: rows are 64 bits wide
@@ -99,17 +101,17 @@ def settle(rows: Rows, entries: Sequence[Entry], actual: Mapping[str, int], now:
             _spend(rows, name, used or 0, amount, now)
 
 
-def charge(rows: Rows, asks: Sequence[Ask], now: int) -> None:
-    """Add each ask's amount to what is spent, whatever its limit."""
+def charge(rows: Rows, asks: Sequence[Ask], now: int, amount: int | None = None) -> None:
+    """Add each ask's amount, or `amount`, to what is spent, whatever its limit."""
     for ask in asks:
         if ask.kind == "rolling":
-            _charge_rolling(rows, ask, now)
+            _charge_rolling(rows, ask if amount is None else structs.replace(ask, amount=amount), now)
             continue
         if ask.kind != "budget":
             raise ValueError(f"{ask.key} is a {ask.kind}: only money can be charged without a hold")
         name = "b" + ask.key
         row = rows.get(name) or [0, 0, 0, now]
-        row[0] += ask.amount
+        row[0] += ask.amount if amount is None else amount
         if row[0] > MOST:
             row[0] = MOST
         row[2] = int(ask.keep * _SECOND) if ask.keep else 0

@@ -83,14 +83,14 @@ class CoordinatedState:
         shares = [self._share(ask) for ask in asks]
         return tuple(map(_scaled, asks, await self._local.peek(shares)))
 
-    async def charge(self, asks: Sequence[Ask]) -> None:
+    async def charge(self, asks: Sequence[Ask], amount: int | None = None) -> None:
         """Add to what is spent without a hold."""
         if not self.away:
             try:
-                return await self._server.charge(asks)
+                return await self._server.charge(asks, amount)
             except StateAway as error:
                 self._lost(error)
-        self._owe(asks, {ask.key: ask.amount for ask in asks})
+        self._owe(asks, {ask.key: ask.amount if amount is None else amount for ask in asks})
         return None
 
     async def seed(self, budgets: Mapping[str, int]) -> None:

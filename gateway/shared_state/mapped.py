@@ -103,10 +103,10 @@ class MappedState:
         with self._env.begin() as txn:
             return counters.standings(_Rows(txn), asks, self._clock())
 
-    async def charge(self, asks: Sequence[Ask]) -> None:
+    async def charge(self, asks: Sequence[Ask], amount: int | None = None) -> None:
         """Add to what is spent without a hold."""
         with self._env.begin(write=True) as txn:
-            counters.charge(_Rows(txn), asks, self._clock())
+            counters.charge(_Rows(txn), asks, self._clock(), amount)
 
     async def seed(self, budgets: Mapping[str, int]) -> None:
         """Set what is spent, by budget key."""

@@ -40,9 +40,9 @@ class MemoryState:
         """How the counters stand."""
         return counters.standings(self._rows, asks, self._clock())
 
-    async def charge(self, asks: Sequence[Ask]) -> None:
+    async def charge(self, asks: Sequence[Ask], amount: int | None = None) -> None:
         """Add to what is spent without a hold."""
-        counters.charge(self._rows, asks, self._clock())
+        counters.charge(self._rows, asks, self._clock(), amount)
 
     async def seed(self, budgets: Mapping[str, int]) -> None:
         """Set what is spent, by budget key."""

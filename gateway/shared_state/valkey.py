@@ -85,14 +85,17 @@ class ValkeyState:
         """How the counters stand."""
         return _standings(asks, await self._run("take", self._me, "?", *_told(asks)))
 
-    async def charge(self, asks: Sequence[Ask]) -> None:
+    async def charge(self, asks: Sequence[Ask], amount: int | None = None) -> None:
         """Add to what is spent without a hold."""
         if any(ask.kind not in _MONEY for ask in asks):
             raise ValueError("only money can be charged without a hold")
         if asks:
             told = (
                 part for ask in asks
-                for part in (ask.kind, ask.key, str(ask.amount), _keep(ask), _length(ask), str(int(ask.age * _MICRO)))
+                for part in (
+                    ask.kind, ask.key, str(ask.amount if amount is None else amount), _keep(ask), _length(ask),
+                    str(int(ask.age * _MICRO)),
+                )
             )
             await self._run("charge", *told)
 

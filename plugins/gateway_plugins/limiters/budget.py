@@ -63,6 +63,7 @@ class _Known(msgspec.Struct, frozen=True):
     always: tuple[Budget, ...]
     filtered: tuple[Budget, ...]
     limited: bool
+    charges: tuple[Ask, ...]
 
     def of(self, exchange: Exchange, target: Target | None) -> tuple[Budget, ...]:
         """Those that a request at this target is counted in."""
@@ -143,6 +144,12 @@ class BudgetLimiter:
         account: _Account | None = exchange.local.get(self.name)
         if self._book.stale:
             await self._book.refresh()
+        if account is None and exchange.caller is not None:
+            known = self._known(exchange)
+            if not (known.limited or known.filtered):  # nobody limits this caller: what it spends is counted
+                if exchange.cost > 0:
+                    await self._state.charge(known.charges, exchange.cost)
+                return
         reserved = account is not None and bool(account.hold)
         if account is not None:
             spent = exchange.cost - account.settled
@@ -202,6 +209,7 @@ class BudgetLimiter:
         known = _Known(
             mine, self._book.version, at_ms, min(ends, default=1 << 62), always, filtered,
             any(each.shown_limit is not None for each in (*always, *filtered)),
+            tuple(each.charge(0) for each in always),
         )  # fmt: skip
         if len(self._kept) >= _KEPT:
             self._kept.clear()
