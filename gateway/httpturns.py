@@ -1,13 +1,13 @@
 """The turns of one client connection: a request, its answer, the next request. No deadlines and no limits here.
 
 aiohttp makes a task and a writer for each request, which costs as much as a limit or a log line; a request is served
-in its connection's task instead, in a context of its own.
+in its connection's task instead. What it leaves in the context variables is not there for the next one.
 """
 
 import asyncio
 import contextvars
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from aiohttp import StreamReader
@@ -26,12 +26,15 @@ T = TypeVar("T")
 class Turns(RequestHandler):
     """aiohttp's protocol with another `start`, which it runs for each connection and cancels when the client leaves."""
 
-    __slots__ = ("_server",)
+    __slots__ = ("_fresh", "_server", "_touched")
     _server: "HttpServer"
+    _fresh: contextvars.Context  # as it is before a request
+    _touched: bool               # a request has left something in the task's own
 
     async def start(self) -> None:
         """Serve one request after another until the connection ends."""
         again = True
+        self._fresh, self._touched = contextvars.copy_context(), False
         while again and not self._force_close:
             if not self._messages:
                 self._waiter = self._loop.create_future()
@@ -69,7 +72,7 @@ class Turns(RequestHandler):
             incoming = Incoming(message, payload, mine)
             self._current_request = cast("Any", incoming)
             try:
-                answer = await _in_own_context(server.handle(incoming))
+                answer = await self._apart(server.handle(incoming))
             except Exception as error:  # the last resort: a defect in the server itself
                 server.defect(incoming, error)
                 answer = incoming.aborted()
@@ -80,6 +83,13 @@ class Turns(RequestHandler):
         except ConnectionError:
             return False
         return await self._after(answer, payload)
+
+    def _apart(self, work: Coroutine[Any, Any, T]) -> Awaitable[T]:
+        """A context for each request costs as much as three limits, and mostly nothing is ever put into one: so the
+        task's own serves until a request has left something there."""
+        if not self._touched:
+            self._touched = contextvars.copy_context() != self._fresh  # the same object, if nothing was set
+        return _in_context(self._fresh.copy(), work) if self._touched else work
 
     async def _after(self, answer: Answer, payload: StreamReader) -> bool:
         """Read the rest of a body that was not awaited, within its time."""
@@ -97,9 +107,9 @@ class Turns(RequestHandler):
 
 
 @types.coroutine
-def _in_own_context(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+def _in_context(context: contextvars.Context, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
     """Run `work` so that the context variables it sets end with it."""
-    run = contextvars.copy_context().run
+    run = context.run
     try:
         waiting = run(work.send, None)
         while True:

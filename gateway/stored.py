@@ -122,9 +122,12 @@ class KeepingPipeline(Pipeline):
 
 def _may_refer(raw: bytes) -> bool:
     """Whether a reference may stand in a body: a part of each of `REFERENCES`, or an escape that may hide a name."""
-    return (
-        b"_id" in raw or b"_file\"" in raw or b'"conversation"' in raw or b'"container"' in raw or b"\\u00" in raw
-    )
+    # What is not there is found out sooner from the end, and of one byte sooner still.
+    if raw.rfind(b"_id") >= 0 or raw.rfind(b'_file"') >= 0:
+        return True
+    if raw.rfind(b'"conversation"') >= 0 or raw.rfind(b'"container"') >= 0:
+        return True
+    return b"\\" in raw and b"\\u00" in raw
 
 
 def _keepers(snapshot: "Snapshot", exchange: Exchange) -> set[str]:
