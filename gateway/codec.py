@@ -55,6 +55,7 @@ class Translation:
         self.answer_tool = ""                # the forced tool whose arguments are the answer (structured output)
         self.headers: dict[str, str] = {}    # for the upstream request, such as `anthropic-beta`
         self.names: dict[str, str] = {}      # tools' names as sent -> as the caller calls them, where they differ
+        self._sent: dict[str, str] = {}      # the other way: each tool's name is worked out once
         self.model = ""                      # the target's, where its replies do not name it
         self.origin = ""                     # the target's dialect: whose signatures its reasoning carries
         self.think_tags = False              # the target writes its reasoning as `<think>…</think>` into the text
@@ -66,11 +67,15 @@ class Translation:
 
     def named(self, name: str, most: int) -> str:
         """A tool's name as a target takes it that allows letters, digits, `_` and `-`, at most `most` of them."""
+        known = self._sent.get(name)
+        if known is not None and len(known) <= most:
+            return known
         sent = _ODD.sub("_", name)
         if len(sent) > most or sent != name:
             mark = sha256(name.encode("utf-8", "replace")).hexdigest()[:8]
             sent = f"{sent[:most - 9]}_{mark}"
             self.names[sent] = name
+        self._sent[name] = sent
         return sent
 
     def called(self, name: str) -> str:
@@ -80,8 +85,10 @@ class Translation:
 
 def safe_id(text: str, most: int = 64) -> str:
     """A call's id as every target takes it: the same for the same text, so that calls and results still meet."""
-    if len(text) <= most and _ODD.search(text) is None:
-        return text
+    if len(text) <= most and text.isascii():  # sooner said than by the pattern
+        plain = text.replace("_", "").replace("-", "")
+        if plain.isalnum() or not plain:
+            return text
     mark = sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
     return f"{_ODD.sub('_', text)[:most - 17]}_{mark}"
 

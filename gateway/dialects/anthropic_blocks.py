@@ -91,8 +91,15 @@ class Blocks:
     def _blocks(self, parts: Iterable[Part]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for part in parts:
-            if type(part) is TextPart and is_plain(part) and not part.text.isspace() and part.text:
-                found.append({"type": "text", "text": part.text})
+            kind = type(part)
+            if kind is ToolCall and part.cache is None:  # type: ignore[union-attr]
+                found.append(self._call(part))  # type: ignore[arg-type]
+                continue
+            if kind is ToolResult and part.cache is None:  # type: ignore[union-attr]
+                found.append(self._result(part))  # type: ignore[arg-type]
+                continue
+            if kind is TextPart and is_plain(part) and part.text and not part.text.isspace():  # type: ignore[union-attr]
+                found.append({"type": "text", "text": part.text})  # type: ignore[union-attr]
                 continue
             block = self._block(part)
             if block is None:
@@ -137,6 +144,10 @@ class Blocks:
 
     def _result(self, result: ToolResult) -> dict[str, Any]:
         block: dict[str, Any] = {"type": "tool_result", "tool_use_id": safe_id(result.id)}
+        parts = result.parts
+        if len(parts) == 1 and not result.error and is_plain(part := parts[0]) and part.text.strip():  # type: ignore[union-attr]
+            block["content"] = part.text  # type: ignore[union-attr]
+            return block
         content = self._blocks(result.parts)
         if len(content) == 1 and content[0]["type"] == "text" and len(content[0]) == 2:
             block["content"] = content[0]["text"]

@@ -38,6 +38,7 @@ _PLACED = frozenset({
     "model", "messages", "system", "max_tokens", "stream", "tools", "tool_choice", "thinking", "output_config",
     "output_format", "temperature", "top_p", "top_k", "stop_sequences", "metadata", "service_tier",
 })
+_encode = msgspec.json.Encoder().encode
 _TOOL = frozenset({"type", "name", "description", "input_schema", "strict", "cache_control"})
 
 
@@ -91,55 +92,58 @@ def _system(given: Any) -> Iterator[Message]:  # noqa: ANN401 - text or blocks
             yield Message("system", parts)
 
 
-def _messages(turns: list[dict[str, Any]]) -> Iterator[Message]:
+def _messages(turns: list[dict[str, Any]]) -> list[Message]:
     called: set[str] = set()
+    found: list[Message] = []
     for number, turn in enumerate(turns):
         try:
-            yield from _turn(turn, called)
+            found += _turn(turn, called)
         except InvalidRequest as error:
             fields.place(error, "messages", f"[{number}]")
             raise
+    return found
 
 
-def _turn(turn: dict[str, Any], called: set[str]) -> Iterator[Message]:
+def _turn(turn: dict[str, Any], called: set[str]) -> tuple[Message, ...]:
     """A turn as a message, or two: results of tools stand alone."""
     role = turn.get("role")
     if role not in ("user", "assistant", "system"):
         raise InvalidRequest(f"The role `{str(role)[:64]}` is not known.", param="messages.role")
     content = turn.get("content")
     if type(content) is str:
-        yield Message(role, (TextPart(content),))
-        return
-    parts = list(_signed(fields.objects(content, "messages.content")))
+        return (Message(role, (TextPart(content),)),)
+    parts = _signed(fields.every(fields.objects(content, "messages.content"), "messages.content", _block))
     if role == "assistant":
         called.update([part.id for part in parts if type(part) is ToolCall])
-        yield Message(role, tuple(parts))
-        return
-    results = tuple(part for part in parts if isinstance(part, ToolResult))
+        return (Message(role, tuple(parts)),)
+    results = tuple([part for part in parts if type(part) is ToolResult])
+    if not results:
+        return (Message(role, tuple(parts)),)
     for result in results:
         if result.id not in called:
             raise InvalidRequest(
                 f"The tool result for `{result.id[:64]}` follows no call with this id.", param="messages.content"
             )
-    if results:
-        yield Message("tool", results)
-    rest = tuple(part for part in parts if not isinstance(part, ToolResult))
-    if rest or not results:
-        yield Message(role, rest)
+    if len(results) == len(parts):
+        return (Message("tool", results),)
+    return Message("tool", results), Message(role, tuple([part for part in parts if type(part) is not ToolResult]))
 
 
-def _signed(blocks: list[dict[str, Any]]) -> Iterator[Part]:
-    """The blocks; a call gets the signature that stands packed before it."""
+def _signed(parts: list[Part]) -> list[Part]:
+    """The parts; a call gets the signature that stands packed before it."""
+    if Thinking not in map(type, parts):
+        return parts
     signature = ""
-    for part in fields.every(blocks, "messages.content", _block):
+    found: list[Part] = []
+    for part in parts:
         if isinstance(part, Thinking) and part.origin.startswith(CALL_SEAL):
             signature = part.signature
-            continue
-        if isinstance(part, ToolCall) and signature:
-            yield msgspec.structs.replace(part, signature=signature)
+        elif isinstance(part, ToolCall) and signature:
+            found.append(msgspec.structs.replace(part, signature=signature))
             signature = ""
         else:
-            yield part
+            found.append(part)
+    return found
 
 
 def cache_of(block: dict[str, Any]) -> Cache | None:
@@ -161,12 +165,12 @@ def _block(block: dict[str, Any]) -> Part:
     if kind in ("image", "document"):
         return _media(block, kind)
     if kind == "tool_use":
-        arguments = block.get("input")
+        arguments, call, name = block.get("input"), block.get("id"), block.get("name")
         if arguments is not None and type(arguments) is not dict:
             raise InvalidRequest("`input` of a tool_use block must be an object.", param="messages")
-        text = msgspec.json.encode(arguments or {}).decode()
-        call, name = fields.needed(block, "id", "messages"), fields.needed(block, "name", "messages")
-        return ToolCall(call, name, text, cache=cache_of(block))
+        if type(call) is not str or type(name) is not str or not call or not name:
+            call, name = fields.needed(block, "id", "messages"), fields.needed(block, "name", "messages")
+        return ToolCall(call, name, _encode(arguments or {}).decode(), "", None if len(block) == 4 else cache_of(block))
     if kind == "tool_result":
         return _result(block)
     if kind == "thinking":

@@ -19,7 +19,7 @@ from gateway.conversation import (
 )
 from gateway.dialects.bedrock_models import Traits, format_of
 from gateway.dialects.bedrock_read import DIALECT
-from gateway.dialects.openai_chat_write import foreign_name
+from gateway.dialects.openai_chat_write import foreign_name, is_plain
 from gateway.dialects.soundness import arguments_of
 from gateway.errors import InvalidRequest
 
@@ -90,7 +90,13 @@ class Blocks:
     def _blocks(self, parts: Iterable[Part]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for part in parts:
-            block = self._block(part)
+            kind = type(part)
+            if kind is ToolCall:
+                block: dict[str, Any] | None = self._call(part)  # type: ignore[arg-type]
+            elif kind is ToolResult:
+                block = self._result(part)  # type: ignore[arg-type]
+            else:
+                block = self._block(part)
             if block is not None:
                 found.append(block)
                 cache = getattr(part, "cache", None)
@@ -132,8 +138,12 @@ class Blocks:
         return {"toolUse": {"toolUseId": safe_id(call.id), "name": name, "input": arguments_of(call)}}
 
     def _result(self, result: ToolResult) -> dict[str, Any]:
+        parts = result.parts
+        if len(parts) == 1 and not result.error and is_plain(text := parts[0]) and text.text.strip():  # type: ignore[union-attr]
+            held = [{"text": text.text}]  # type: ignore[union-attr]
+            return {"toolResult": {"toolUseId": safe_id(result.id), "content": held}}
         content = []
-        for part in result.parts:
+        for part in parts:
             block = self._block(part)
             if block is not None and self._fits(block, _IN_RESULTS):
                 content.append(block)

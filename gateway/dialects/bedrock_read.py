@@ -3,7 +3,6 @@
 Source: docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html, and botocore's service model.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -40,6 +39,7 @@ _PLACED = frozenset({
     "model", "modelId", "messages", "system", "inferenceConfig", "toolConfig", MORE, "requestMetadata", "serviceTier",
     "outputConfig",
 })
+_encode = msgspec.json.Encoder().encode
 _TOOLS = "toolConfig.tools"
 _SPEC = frozenset({"name", "description", "inputSchema", "strict"})
 
@@ -80,17 +80,19 @@ def conversation_of(request: Request) -> Conversation:
     )
 
 
-def _messages(turns: list[dict[str, Any]]) -> Iterator[Message]:
+def _messages(turns: list[dict[str, Any]]) -> list[Message]:
     called: set[str] = set()
+    found: list[Message] = []
     for number, turn in enumerate(turns):
         try:
-            yield from _turn(turn, called)
+            found += _turn(turn, called)
         except InvalidRequest as error:
             fields.place(error, "messages", f"[{number}]")
             raise
+    return found
 
 
-def _turn(turn: dict[str, Any], called: set[str]) -> Iterator[Message]:
+def _turn(turn: dict[str, Any], called: set[str]) -> tuple[Message, ...]:
     """A turn as a message, or two: results of tools stand alone."""
     role = turn.get("role")
     if role not in ("user", "assistant"):
@@ -98,19 +100,18 @@ def _turn(turn: dict[str, Any], called: set[str]) -> Iterator[Message]:
     parts = _parts(turn.get("content"), "messages.content")
     if role == "assistant":
         called.update([part.id for part in parts if type(part) is ToolCall])
-        yield Message(role, parts)
-        return
-    results = tuple(part for part in parts if isinstance(part, ToolResult))
+        return (Message(role, parts),)
+    results = tuple([part for part in parts if type(part) is ToolResult])
+    if not results:
+        return (Message(role, parts),)
     for result in results:
         if result.id not in called:
             raise InvalidRequest(
                 f"The tool result for `{result.id[:64]}` follows no call with this id.", param="messages.content"
             )
-    if results:
-        yield Message("tool", results)
-    rest = tuple(part for part in parts if not isinstance(part, ToolResult))
-    if rest or not results:
-        yield Message(role, rest)
+    if len(results) == len(parts):
+        return (Message("tool", results),)
+    return Message("tool", results), Message(role, tuple([part for part in parts if type(part) is not ToolResult]))
 
 
 def _parts(given: Any, param: str) -> tuple[Part, ...]:  # noqa: ANN401 - whatever the caller sent
@@ -144,8 +145,11 @@ def cache_of(block: dict[str, Any]) -> Cache:
 def _part(block: dict[str, Any], param: str) -> Part:
     if type(text := block.get("text")) is str:
         return TextPart(text)
-    kind = next((name for name, value in block.items() if value is not None), "")
-    value = block.get(kind)
+    if len(block) == 1:
+        (kind, value), = block.items()
+    else:
+        kind = next((name for name, value in block.items() if value is not None), "")
+        value = block.get(kind)
     if type(value) is not dict:
         raise InvalidRequest("Each block of `content` must hold one of the known kinds of content.", param=param)
     if kind == "toolUse" and "type" not in value:
@@ -172,10 +176,10 @@ def _call(value: dict[str, Any]) -> ToolCall:
     given = value.get("input")
     if given is not None and type(given) is not dict:
         raise InvalidRequest("`input` of a toolUse block must be an object.", param="messages")
-    arguments = msgspec.json.encode(given or {}).decode()
-    return ToolCall(
-        fields.needed(value, "toolUseId", "messages"), fields.needed(value, "name", "messages"), arguments
-    )
+    call, name = value.get("toolUseId"), value.get("name")
+    if type(call) is not str or type(name) is not str or not call or not name:
+        call, name = fields.needed(value, "toolUseId", "messages"), fields.needed(value, "name", "messages")
+    return ToolCall(call, name, _encode(given or {}).decode())
 
 
 def _result(value: dict[str, Any]) -> ToolResult:

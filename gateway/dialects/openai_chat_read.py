@@ -38,6 +38,7 @@ from gateway.exchange import Request
 DIALECT = "openai.chat"
 _ROLES: Mapping[str, Role] = {"system": "system", "developer": "developer", "user": "user", "assistant": "assistant"}
 _REASONED = frozenset({"reasoning_details", "thinking_blocks", "reasoning_content", "reasoning"})
+_CALLING = {"role", "content", "tool_calls"}
 _AUDIO = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 # Top-level fields that have a place in the common form.
 _PLACED = frozenset({
@@ -83,12 +84,13 @@ def _checked(messages: list[Message]) -> tuple[Message, ...]:
     """Every result must have its call before it: no target takes one without."""
     called: set[str] = set()
     for number, message in enumerate(messages):
-        for part in message.parts if message.role in ("assistant", "tool") else ():
-            if isinstance(part, ToolCall):
-                called.add(part.id)
-            elif isinstance(part, ToolResult) and part.id not in called:
+        for part in message.parts:
+            kind = type(part)
+            if kind is ToolCall:
+                called.add(part.id)  # type: ignore[union-attr]
+            elif kind is ToolResult and part.id not in called:  # type: ignore[union-attr]
                 raise InvalidRequest(
-                    f"The tool result for `{part.id[:64]}` follows no call with this id.",
+                    f"The tool result for `{part.id[:64]}` follows no call with this id.",  # type: ignore[union-attr]
                     param=f"messages[{number}].tool_call_id",
                 )
     return tuple(messages)
@@ -102,6 +104,8 @@ def _message(message: dict[str, Any]) -> Message:
         return Message(_ROLES[role], (TextPart(content),))
     if role in ("tool", "function"):
         return _result(message, role)
+    if role == "assistant" and not content and message.keys() == _CALLING and (calls := _plain_calls(message)):
+        return Message("assistant", calls)
     if role not in _ROLES:
         raise InvalidRequest(
             f"The role `{role[:64]}` is not known: use system, developer, user, assistant or tool.",
@@ -201,6 +205,24 @@ def _file(part: dict[str, Any]) -> Part:
         data = f"data:application/pdf;base64,{data}"
     source = msgspec.structs.replace(source_of(data, "messages"), name=name)
     return MediaPart(media_of(source.media_type), source, title=name, cache=cache_of(part))
+
+
+def _plain_calls(message: dict[str, Any]) -> tuple[ToolCall, ...]:
+    """The calls of a message that has nothing else; none if there is more to one of them than its arguments."""
+    given, found = message["tool_calls"], []
+    if type(given) is not list:
+        return ()
+    for call in given:
+        if type(call) is not dict or len(call) != 3 or call.get("type") != "function":
+            return ()
+        id_, function = call.get("id"), call.get("function")
+        if type(id_) is not str or not id_ or type(function) is not dict or len(function) != 2:
+            return ()
+        name, arguments = function.get("name"), function.get("arguments")
+        if type(name) is not str or not name or type(arguments) is not str:
+            return ()
+        found.append(ToolCall(id_, name, arguments or "{}"))
+    return tuple(found)
 
 
 def calls_of(message: dict[str, Any]) -> Iterator[ToolCall | Foreign]:

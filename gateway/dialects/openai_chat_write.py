@@ -198,6 +198,8 @@ class _Writer:
         turn: dict[str, Any] = {"role": "assistant"}
         if len(message.parts) == 1 and is_plain(part := message.parts[0]) and not message.name:
             return {"role": "assistant", "content": part.text}  # type: ignore[union-attr]
+        if (simple := self._calling(message)) is not None:
+            return simple
         foreign = [part for part in message.parts if isinstance(part, Foreign) and not _in_content(part)]
         said = [
             part for part in message.parts
@@ -228,6 +230,21 @@ class _Writer:
             turn["name"] = message.name
         return turn
 
+    def _calling(self, message: Message) -> dict[str, Any] | None:
+        """A turn of nothing but calls, perhaps with a text before them, as most of a long history are."""
+        text: str | None = None
+        calls = []
+        for part in message.parts:
+            if type(part) is ToolCall:
+                calls.append(self._call(part))
+            elif text is None and not calls and is_plain(part):
+                text = part.text  # type: ignore[union-attr]
+            else:
+                return None
+        if not calls or message.name:
+            return None
+        return {"role": "assistant", "content": text or None, "tool_calls": calls}
+
     def _thought(self, turn: dict[str, Any], thought: Sequence[Thinking]) -> None:
         if "reasoning_details" in self._takes:
             turn["reasoning_details"] = [detail_of(part, number) for number, part in enumerate(thought)]
@@ -245,7 +262,7 @@ class _Writer:
         written: dict[str, Any] = {"id": safe_id(call.id, 40), "type": "function", "function": function}
         if call.signature and "extra_content" in self._takes:
             written["extra_content"] = {"google": {"thought_signature": call.signature}}
-        return self._cached(written, call.cache)
+        return written if call.cache is None else self._cached(written, call.cache)
 
     def _results(self, message: Message, pictures: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """One message for each result. Pictures have no place in it: they follow in a user's turn."""

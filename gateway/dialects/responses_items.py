@@ -114,6 +114,10 @@ def _joined(entries: Any) -> str:  # noqa: ANN401 - whatever stands for the list
 
 def signed(parts: Iterable[Part]) -> Iterator[Part]:
     """The parts; a call gets the signature that stands packed before it."""
+    parts = tuple(parts)
+    if len(parts) == 1:
+        yield from parts if not isinstance(parts[0], Thinking) or not parts[0].origin.startswith(_CALL_SEAL) else ()
+        return
     signature = ""
     for part in parts:
         if isinstance(part, Thinking) and part.origin.startswith(_CALL_SEAL):

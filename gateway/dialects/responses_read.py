@@ -120,52 +120,62 @@ def _messages(body: dict[str, Any]) -> tuple[Message, ...]:
     return tuple(found)
 
 
-def _turns(items: list[dict[str, Any]], *, continued: bool) -> Iterator[Message]:
+def _turns(items: list[dict[str, Any]], *, continued: bool) -> list[Message]:
     """Items as messages: what the model said between two of others' is one turn of its."""
-    said: list[Part] = []
-    called: set[str] = set()
+    reader = _Items(continued=continued)
     for number, item in enumerate(items):
         try:
-            yield from _item(item, said, called, continued=continued)
+            reader.item(item)
         except InvalidRequest as error:
             fields.place(error, "input", f"[{number}]")
             raise
-    yield from _said(said)
+    reader.end_turn()
+    return reader.found
 
 
-def _item(item: dict[str, Any], said: list[Part], called: set[str], *, continued: bool) -> Iterator[Message]:
-    """One item: it ends what the model said, or is added to it."""
-    kind = item.get("type") or "message"
-    role = item.get("role")
-    if kind == "message" and role != "assistant":
-        yield from _said(said)
-        if type(role) is not str or role not in _ROLES:
-            missing = "`role` is missing." if role is None else f"The role `{str(role)[:64]}` is not known."
-            raise InvalidRequest(missing, param="input.role")
-        yield Message(_ROLES[role], tuple(_content(item)))
-    elif kind == "message":
-        said += _content(item)
-    elif kind == "reasoning":
-        said.append(thinking_of(item))
-    elif kind in CALLS:
-        call = call_of(item)
-        called.add(call.id)
-        said.append(call)
-    elif kind in RESULTS:
-        yield from _said(said)
-        yield Message("tool", (_result(item, called, continued=continued),))
-    elif kind == "item_reference":
-        raise InvalidRequest(_NO_STORE.format(what="an `item_reference`"), param="input")
-    elif type(kind) is str:
-        said.append(Foreign(DIALECT, item))
-    else:
-        raise InvalidRequest("Each item of `input` must have a `type`.", param="input.type")
+class _Items:
+    """Reads items in their order into `found`."""
 
+    def __init__(self, *, continued: bool) -> None:
+        self.found: list[Message] = []
+        self._continued = continued
+        self._said: list[Part] = []
+        self._called: set[str] = set()
 
-def _said(said: list[Part]) -> Iterator[Message]:
-    if said:
-        yield Message("assistant", tuple(signed(said)))
-        said.clear()
+    def item(self, item: dict[str, Any]) -> None:
+        """One item: it ends what the model said, or is added to it."""
+        kind = item.get("type") or "message"
+        if kind in CALLS:
+            call = call_of(item)
+            self._called.add(call.id)
+            self._said.append(call)
+        elif kind in RESULTS:
+            self.end_turn()
+            self.found.append(Message("tool", (_result(item, self._called, continued=self._continued),)))
+        elif kind == "message":
+            role = item.get("role")
+            if role == "assistant":
+                self._said += _content(item)
+                return
+            self.end_turn()
+            if type(role) is not str or role not in _ROLES:
+                missing = "`role` is missing." if role is None else f"The role `{str(role)[:64]}` is not known."
+                raise InvalidRequest(missing, param="input.role")
+            self.found.append(Message(_ROLES[role], tuple(_content(item))))
+        elif kind == "reasoning":
+            self._said.append(thinking_of(item))
+        elif kind == "item_reference":
+            raise InvalidRequest(_NO_STORE.format(what="an `item_reference`"), param="input")
+        elif type(kind) is str:
+            self._said.append(Foreign(DIALECT, item))
+        else:
+            raise InvalidRequest("Each item of `input` must have a `type`.", param="input.type")
+
+    def end_turn(self) -> None:
+        """The model's turn ends, if it had one."""
+        if self._said:
+            self.found.append(Message("assistant", tuple(signed(self._said))))
+            self._said.clear()
 
 
 def _content(item: dict[str, Any]) -> Iterator[Part]:
@@ -182,6 +192,8 @@ def _result(item: dict[str, Any], called: set[str], *, continued: bool) -> ToolR
     if call not in called and not continued:
         raise InvalidRequest(f"The tool result for `{call[:64]}` follows no call with this id.", param="input.call_id")
     output = item.get("output")
+    if type(output) is str and output and item.get("status") != "incomplete":
+        return ToolResult(call, (TextPart(output),))
     if type(output) is list:
         parts = tuple(_content({"content": output}))
     elif type(output) is str or output is None:
