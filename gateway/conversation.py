@@ -39,7 +39,7 @@ class Cache(msgspec.Struct, frozen=True, gc=False):
     ttl: str = ""
 
 
-class TextPart(msgspec.Struct, frozen=True, tag="text"):
+class TextPart(msgspec.Struct, frozen=True, gc=False, tag="text"):
     """Text. `citations` are objects in the dialect that `Answer.dialect` or `Conversation.dialect` names."""
 
     text: str
@@ -48,7 +48,7 @@ class TextPart(msgspec.Struct, frozen=True, tag="text"):
     signature: str = ""
 
 
-class MediaPart(msgspec.Struct, frozen=True, tag="media"):
+class MediaPart(msgspec.Struct, frozen=True, gc=False, tag="media"):
     """An image, document, sound or film. `detail` is low, high or auto; `cite` asks for citations of a document."""
 
     media: Media
@@ -60,7 +60,7 @@ class MediaPart(msgspec.Struct, frozen=True, tag="media"):
     cache: Cache | None = None
 
 
-class ToolCall(msgspec.Struct, frozen=True, tag="call"):
+class ToolCall(msgspec.Struct, frozen=True, gc=False, tag="call"):
     """The model calls a tool. `arguments` is JSON text as the model wrote it, `{}` for none; `signature` is the
     provider's proof of the thinking behind the call, which must come back with it."""
 
@@ -71,14 +71,14 @@ class ToolCall(msgspec.Struct, frozen=True, tag="call"):
     cache: Cache | None = None
 
 
-class Foreign(msgspec.Struct, frozen=True, tag="foreign"):
+class Foreign(msgspec.Struct, frozen=True, gc=False, tag="foreign"):
     """Something that only `dialect` knows (a server tool's block, a computer call): `value` is it, unchanged."""
 
     dialect: str
     value: Any
 
 
-class ToolResult(msgspec.Struct, frozen=True, tag="result"):
+class ToolResult(msgspec.Struct, frozen=True, gc=False, tag="result"):
     """What the call `id` gave. `name` is the tool's, where the dialect says it."""
 
     id: str
@@ -88,7 +88,7 @@ class ToolResult(msgspec.Struct, frozen=True, tag="result"):
     cache: Cache | None = None
 
 
-class Thinking(msgspec.Struct, frozen=True, tag="thinking"):
+class Thinking(msgspec.Struct, frozen=True, gc=False, tag="thinking"):
     """The model's reasoning. With `redacted` the text is not readable and `signature` holds the encrypted whole.
 
     `origin` is the dialect whose provider signed it: a signature goes back to the same origin only. `summary` is true
@@ -103,7 +103,7 @@ class Thinking(msgspec.Struct, frozen=True, tag="thinking"):
     id: str = ""
 
 
-class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
+class Refusal(msgspec.Struct, frozen=True, gc=False, tag="refusal"):
     """The model declines, in its own words."""
 
     text: str
@@ -112,7 +112,7 @@ class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
 Part = TextPart | MediaPart | ToolCall | ToolResult | Thinking | Refusal | Foreign
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One turn. Results of tools are parts of a `tool` message, whatever role the dialect gives them."""
 
     role: Role

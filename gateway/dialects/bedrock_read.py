@@ -39,6 +39,7 @@ _PLACED = frozenset({
     "model", "modelId", "messages", "system", "inferenceConfig", "toolConfig", MORE, "requestMetadata", "serviceTier",
     "outputConfig",
 })
+_PLAIN = frozenset({"text", "toolUse", "toolResult"})
 _encode = msgspec.json.Encoder().encode
 _TOOLS = "toolConfig.tools"
 _SPEC = frozenset({"name", "description", "inputSchema", "strict"})
@@ -118,6 +119,12 @@ def _parts(given: Any, param: str) -> tuple[Part, ...]:  # noqa: ANN401 - whatev
     """Blocks as parts; a cache point belongs to the part before it, a packed signature to the call behind it."""
     parts: list[Part] = []
     signature = ""
+    if type(given) is list and len(given) == 1 and type(only := given[0]) is dict and _PLAIN.issuperset(only):
+        try:
+            return (_part(only, param),)
+        except InvalidRequest as error:
+            fields.place(error, param, "[0]")
+            raise
     for number, block in enumerate(fields.objects(given, param)):
         if "cachePoint" in block and parts and getattr(parts[-1], "cache", 0) is None:
             parts[-1] = msgspec.structs.replace(parts[-1], cache=cache_of(block))
@@ -143,6 +150,8 @@ def cache_of(block: dict[str, Any]) -> Cache:
 
 
 def _part(block: dict[str, Any], param: str) -> Part:
+    if not block:
+        raise InvalidRequest("Each block of `content` must hold one of the known kinds of content.", param=param)
     if type(text := block.get("text")) is str:
         return TextPart(text)
     if len(block) == 1:
@@ -184,6 +193,11 @@ def _call(value: dict[str, Any]) -> ToolCall:
 
 def _result(value: dict[str, Any]) -> ToolResult:
     parts: list[TextPart | MediaPart | Foreign] = []
+    content, call = value.get("content"), value.get("toolUseId")
+    if type(content) is list and len(content) == 1 and type(call) is str and call and len(value) == 2:
+        only = content[0]
+        if type(only) is dict and len(only) == 1 and type(only.get("text")) is str:
+            return ToolResult(call, (TextPart(only["text"]),))
     for block in fields.objects(value.get("content"), "messages"):
         if "json" in block:
             parts.append(TextPart(msgspec.json.encode(block["json"]).decode()))

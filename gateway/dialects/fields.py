@@ -63,9 +63,9 @@ def objects(value: Any, param: str) -> list[dict[str, Any]]:  # noqa: ANN401 - w
         return []
     if type(value) is not list:
         raise InvalidRequest(f"`{param}` must be an array of objects.", param=param)
-    for number, item in enumerate(value):
+    for item in value:
         if type(item) is not dict:
-            raise InvalidRequest(f"`{param}` must be an array of objects.", param=f"{param}[{number}]")
+            raise InvalidRequest(f"`{param}` must be an array of objects.", param=f"{param}[{value.index(item)}]")
     if len(value) > MAX_PARTS:
         raise InvalidRequest(f"`{param}` has more than {MAX_PARTS} entries.", param=param)
     return value

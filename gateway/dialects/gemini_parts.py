@@ -17,6 +17,7 @@ Json = dict[str, Any]
 
 # Ids that the gateway made for calls that came without one: they are not sent to Gemini, which has not made them.
 MADE = "call_gw"
+_encode = msgspec.json.Encoder().encode
 _EXTENSIONS = {
     "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp",
     "heic": "image/heic", "heif": "image/heif", "bmp": "image/bmp", "svg": "image/svg+xml", "pdf": "application/pdf",
@@ -48,7 +49,7 @@ def read_call(call: Json, call_id: str, signature: str) -> ToolCall:
     arguments = call.get("args")
     return ToolCall(
         id=_string(call.get("id")) or call_id, name=_string(call.get("name")),
-        arguments=msgspec.json.encode(arguments).decode() if type(arguments) is dict else "{}", signature=signature,
+        arguments=_encode(arguments).decode() if type(arguments) is dict else "{}", signature=signature,
     )
 
 

@@ -37,8 +37,8 @@ from gateway.dialects.gemini_fields import (
     word,
     wrong,
 )
-from gateway.dialects.gemini_parts import MADE, read_media, read_part
-from gateway.dialects.gemini_schema import to_json_schema
+from gateway.dialects.gemini_parts import MADE, read_call, read_media, read_part
+from gateway.dialects.gemini_schema import remembered
 from gateway.dialects.media import inline_of, link_of, picture_of
 from gateway.errors import InvalidRequest
 from gateway.exchange import Request
@@ -53,6 +53,7 @@ _CONFIG = frozenset({
 })  # fmt: skip
 _CALLING = frozenset({"mode", "allowedFunctionNames"})
 _PART = frozenset({"text", "thought", "thoughtSignature", "functionCall", "functionResponse", "inlineData", "fileData"})
+_encode = msgspec.json.Encoder().encode
 _PARTS = "contents.parts"
 _KINDS = (("text", str), ("functionCall", dict), ("inlineData", dict), ("fileData", dict))
 _ROLES: dict[str, Role] = {"user": "user", "model": "assistant", "function": "user", "": "user"}
@@ -121,22 +122,22 @@ class _Contents:
         found: list[Message] = []
         for number_, content in enumerate(contents):
             try:
-                found.extend(self._content(_object(content, "contents")))
+                self._content(_object(content, "contents"), found)
             except InvalidRequest as error:
                 fields.place(error, "contents", f"[{number_}]")
                 raise
         return found
 
-    def _content(self, turn: Json) -> Iterable[Message]:
+    def _content(self, turn: Json, found: list[Message]) -> None:
         role = _ROLES.get(text(turn, "role", "contents.role"))
         if role is None:
             raise InvalidRequest("Please use a valid role: user, model.", param="contents.role")
         parts = array(turn, "parts", "contents.parts")
         if len(parts) > fields.MAX_PARTS:
             raise InvalidRequest(f"A content has more than {fields.MAX_PARTS} parts.", param="contents.parts")
-        return self._turn(role, parts)
+        self._turn(role, parts, found)
 
-    def _turn(self, role: Role, parts: list[Any]) -> Iterable[Message]:
+    def _turn(self, role: Role, parts: list[Any], found: list[Message]) -> None:
         """One message, or several where results of tools stand beside other parts."""
         group: list[Part] = []
         of: Role = role
@@ -149,17 +150,26 @@ class _Contents:
                 fields.place(error, "contents.parts", f"[{number_}]")
                 raise
             if group and is_result != (of == "tool"):
-                yield Message(of, tuple(group))
+                found.append(Message(of, tuple(group)))
                 group = []
             of = "tool" if is_result else role
             if part is not None:
                 group.append(part)
         if group:
-            yield Message(of, tuple(group))
+            found.append(Message(of, tuple(group)))
 
     def _part(self, given: Json) -> Part | None:
-        _check(given)
-        part = read_part(given, f"{MADE}{self._calls}")
+        said, call = given.get("text"), given.get("functionCall")
+        if type(said) is str and len(given) == 1:
+            return TextPart(said) if said else None
+        if said is None and type(call) is dict and type(call.get("args")) is dict:
+            signature = given.get("thoughtSignature")
+            part: Part | None = read_call(
+                call, f"{MADE}{self._calls}", signature if type(signature) is str else ""
+            )
+        else:
+            _check(given)
+            part = read_part(given, f"{MADE}{self._calls}")
         if isinstance(part, ToolCall):
             if not part.name:
                 raise InvalidRequest("A functionCall needs a name.", param="contents.parts.functionCall")
@@ -188,6 +198,8 @@ class _Contents:
         if response is not None and type(response) is not dict:
             raise wrong("contents.parts.functionResponse.response", dict)
         parts, error = _response(response or {})
+        if "parts" not in answer:
+            return ToolResult(call_id, parts, name, error)
         media = array(answer, "parts", "contents.parts.functionResponse.parts")
         more = [read_media(_object(item, "contents.parts.functionResponse.parts")) for item in media]
         return ToolResult(call_id, (*parts, *(_sound(part) for part in more if part is not None)), name, error)
@@ -226,9 +238,9 @@ def _response(response: Json) -> tuple[tuple[TextPart, ...], bool]:
     """A function's answer as text: JSON, or the text alone of an object that only reports an error."""
     if not response:
         return (), False
-    if response.keys() == {"error"} and type(response["error"]) is str:
+    if len(response) == 1 and "error" in response and type(response["error"]) is str:
         return (TextPart(response["error"]),), True
-    return (TextPart(msgspec.json.encode(response).decode()),), False
+    return (TextPart(_encode(response).decode()),), False
 
 
 def _tools(tools: list[Any], *, strict: bool) -> Iterable[Tool | Foreign]:
@@ -245,7 +257,7 @@ def _declared(given: Json, *, strict: bool) -> Tool:
     where = "tools.functionDeclarations"
     schema = given.get("parametersJsonSchema")
     if schema is None and (own := given.get("parameters")) is not None:
-        schema = to_json_schema(own) if type(own) is dict else own
+        schema = remembered(own) if type(own) is dict else own
     if schema is not None and type(schema) is not dict:
         raise wrong(f"{where}.parameters", dict)
     name = text(given, "name", f"{where}.name")
@@ -276,7 +288,7 @@ def _choice(mode: str, calling: Json) -> ToolChoice | None:
 def _output(config: Json) -> OutputFormat | None:
     schema = config.get("responseJsonSchema")
     if schema is None and (own := config.get("responseSchema")) is not None:
-        schema = to_json_schema(own) if type(own) is dict else own
+        schema = remembered(own) if type(own) is dict else own
     if schema is not None and type(schema) is not dict:
         raise wrong("generationConfig.responseSchema", dict)
     if schema is not None:

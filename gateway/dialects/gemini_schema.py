@@ -5,7 +5,10 @@ in the fields for that (`parametersJsonSchema`, `responseJsonSchema`), with the 
 Source: ai.google.dev/api/caching#Schema, ai.google.dev/api/generate-content#GenerationConfig.
 """
 
+from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from gateway.dialects.gemini_fields import TYPES, camel, word
 from gateway.errors import InvalidRequest
@@ -13,6 +16,7 @@ from gateway.jsonbody import MAX_DEPTH
 
 Json = dict[str, Any]
 
+_LONGEST_REMEMBERED = 8 * 1024
 _PLAIN = frozenset({"description", "title", "default", "minimum", "maximum", "pattern", "required"})
 _COUNTS = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"})
 _TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
@@ -37,6 +41,20 @@ def to_schema(schema: Json, depth: int = 0) -> Json | None:
         elif name not in _SPECIAL or not _SPECIAL[name](made, schema, value, depth):
             return None
     return made
+
+
+def remembered(schema: Json) -> Json:
+    """`to_json_schema`, worked out once for a schema: clients send the same tools again and again."""
+    raw = msgspec.json.encode(schema)
+    if len(raw) > _LONGEST_REMEMBERED:
+        return to_json_schema(schema)
+    made: Json = msgspec.json.decode(_worked_out(raw))  # a new one for each request, which may change it
+    return made
+
+
+@lru_cache(512)
+def _worked_out(raw: bytes) -> bytes:
+    return msgspec.json.encode(to_json_schema(msgspec.json.decode(raw)))
 
 
 def to_json_schema(schema: Json, depth: int = 0) -> Json:

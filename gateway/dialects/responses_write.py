@@ -21,7 +21,7 @@ from gateway.conversation import (
     ToolResult,
 )
 from gateway.dialects.media import data_url
-from gateway.dialects.openai_chat_write import effort_of, foreign_name
+from gateway.dialects.openai_chat_write import effort_of, foreign_name, is_plain
 from gateway.dialects.responses_items import DIALECT, annotation, custom_input
 from gateway.exchange import Target
 
@@ -46,6 +46,7 @@ class _Writer:
         self._takes: frozenset[str] = frozenset(getattr(target.provider, "takes", ()))
         self._family = conversation.dialect == DIALECT
         self._custom = {tool.name for tool in conversation.tools if isinstance(tool, Tool) and tool.custom}
+        self._custom_calls: set[str] = set()
         self._items = 0
 
     def body(self) -> dict[str, Any]:
@@ -86,7 +87,11 @@ class _Writer:
         items: list[dict[str, Any]] = []
         for message in self._asked.messages:
             if message.role == "assistant":
-                items += self._said(message)
+                parts = message.parts
+                if len(parts) == 1 and isinstance(call := parts[0], ToolCall):  # as most of a long history are
+                    items.append(self._call(call))
+                else:
+                    items += self._said(message)
             elif message.role == "tool":
                 items += [self._result(part) for part in message.parts if isinstance(part, ToolResult)]
             else:
@@ -96,6 +101,9 @@ class _Writer:
         return items
 
     def _content(self, parts: Iterable[Part]) -> str | list[dict[str, Any]]:
+        parts = tuple(parts)
+        if len(parts) == 1 and is_plain(part := parts[0]):
+            return part.text  # type: ignore[union-attr]
         content = [written for part in parts if (written := self._part(part)) is not None]
         if len(content) == 1 and content[0].keys() == {"type", "text"}:
             return str(content[0]["text"])
@@ -198,6 +206,7 @@ class _Writer:
     def _call(self, call: ToolCall) -> dict[str, Any]:
         id_, name = self._id(call.id), self._translation.named(call.name, _MOST_NAME)
         if call.name in self._custom:
+            self._custom_calls.add(call.id)
             return {"type": "custom_tool_call", "call_id": id_, "name": name, "input": custom_input(call.arguments)}
         return {"type": "function_call", "call_id": id_, "name": name, "arguments": call.arguments}
 
@@ -211,11 +220,7 @@ class _Writer:
         if result.error:
             told = output if type(output) is str else ""
             output = f"Error: {told}" if told else (output or "Error")
-        custom = any(
-            call.name in self._custom for message in self._asked.messages for call in message.parts
-            if isinstance(call, ToolCall) and call.id == result.id
-        ) if self._custom else False
-        kind = "custom_tool_call_output" if custom else "function_call_output"
+        kind = "custom_tool_call_output" if result.id in self._custom_calls else "function_call_output"
         return {"type": kind, "call_id": self._id(result.id), "output": output}
 
     def _tools(self, body: dict[str, Any]) -> None:
