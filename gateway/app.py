@@ -37,7 +37,8 @@ _KEY_IN_URL = (
     "way keep URLs. Google's own clients do so by default. Replace this key if it was sent over a network."
 )
 ADMIN = "/api/v1/admin/"
-_REFERRING = frozenset({"responses", "chat.completions", "messages"})  # endpoints whose requests may name what is kept
+# Endpoints whose requests may name what is kept.
+_REFERRING = frozenset({"responses", "responses.compact", "responses.input_tokens", "chat.completions", "messages"})
 
 Call = Callable[["Incoming", Mapping[str, str]], Awaitable["Answer"]]
 

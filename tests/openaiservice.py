@@ -222,14 +222,7 @@ class OpenAIService:
         if not rest:
             made = _response(self.new_id("resp_"), tree)
             self.responses[made["id"]] = made
-            if tree.get("stream"):
-                reply = web.StreamResponse(headers={"content-type": "text/event-stream"})
-                await reply.prepare(request)
-                for number, (kind, status) in enumerate((("created", "in_progress"), ("completed", "completed"))):
-                    told = {"type": f"response.{kind}", "sequence_number": number, "response": {**made, "status": status}}
-                    await reply.write(f"event: {told['type']}\ndata: {json.dumps(told)}\n\n".encode())
-                return reply
-            return web.json_response(made)
+            return await self._events(request, made) if tree.get("stream") else web.json_response(made)
         if rest[0] not in self.responses:
             return _error(404, f"Response with id '{rest[0]}' not found.")
         if rest[1:] == ["input_items"]:
@@ -239,7 +232,16 @@ class OpenAIService:
         if request.method == "DELETE":
             del self.responses[rest[0]]
             return web.json_response({"id": rest[0], "object": "response", "deleted": True})
-        return web.json_response(self.responses[rest[0]])
+        found = self.responses[rest[0]]
+        return await self._events(request, found) if request.query.get("stream") == "true" else web.json_response(found)
+
+    async def _events(self, request, response):
+        reply = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await reply.prepare(request)
+        for number, (kind, status) in enumerate((("created", "in_progress"), ("completed", "completed"))):
+            told = {"type": f"response.{kind}", "sequence_number": number, "response": {**response, "status": status}}
+            await reply.write(f"event: {told['type']}\ndata: {json.dumps(told)}\n\n".encode())
+        return reply
 
     async def _messages(self, request, rest, tree, upload):
         """Anthropic's message batches."""

@@ -23,11 +23,15 @@ from gateway.accounts.roles import ROLES as ROLES_OF_PEOPLE
 from gateway.admin import routing, selfservice
 from gateway.admin.endpoint import PREFIX
 from gateway.admin.table import ENDPOINTS
+from gateway.bridge import wire_for
 from gateway.cli import cli
 from gateway.commands.plugins import listing
-from gateway.config import Config
+from gateway.config import Config, ProviderEntry
+from gateway.dialects.objects import ANTHROPIC_ROUTES, OBJECT_ROUTES
+from gateway.dialects.served import CALLED, SERVED
 from gateway.dispatch import ROLES
 from gateway.metrics import Metrics
+from gateway.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 MARKED = re.compile(r"(<!-- generated: (\w+)([^>]*) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -141,6 +145,45 @@ How things are carried is in [Dialects and translation](dialects.md).
 """
 
 
+def endpoints_page() -> str:
+    """Which provider answers which endpoint: itself, through translation, or not at all; and what it keeps."""
+    entries = tuple(ProviderEntry(name=name, use=f"provider.{name}", with_=with_) for name, with_ in _PROVIDERS.items())
+    made = Registry().build(Config(providers=entries)).providers
+    head = "| | " + " | ".join(f"`{name}`" for name in made) + " |\n" + "|---" * (len(made) + 1) + "|"
+    lines = [ENDPOINTS_PAGE, head]
+    for served in (*SERVED, *(action for called in CALLED for action in called.actions.values())):
+        dialect = served.dialect()
+        cells = []
+        for provider in made.values():
+            wires = {wire_for(served.endpoint, dialect.name, provider, model) for model in _MODELS}
+            wire = next((wire for wire in (dialect.name, *sorted(wires - {None})) if wire in wires), None)
+            cells.append("-" if wire is None else "yes" if wire == dialect.name else "translated")
+        row = f"| {served.endpoint} ({dialect.name}) | " + " | ".join(cells) + " |"
+        lines += [row] if row not in lines else []
+    lines += ["\nWhat clients may keep there, and how to switch it off: [objects](objects.md).\n", head]
+    for kind in sorted({route.kind for route in (*OBJECT_ROUTES, *ANTHROPIC_ROUTES)}):
+        kept = ["yes" if kind in getattr(provider, "keeps", ()) else "-" for provider in made.values()]
+        lines.append(f"| {kind} | " + " | ".join(kept) + " |")
+    return "\n".join(lines) + "\n"
+
+
+_ADDRESS = {"base_url": "https://upstream.example/v1", "api_key": "key-of-the-provider"}
+_MODELS = ("model", "claude-model", "amazon.titan-embed-text-v2:0")
+_PROVIDERS = {
+    "openai": {"api_key": "key"}, "azure_openai": {**_ADDRESS, "responses": True}, "anthropic": {"api_key": "key"},
+    "gemini": {"api_key": "key"}, "bedrock": {"region": "us-east-1"}, "vllm": {**_ADDRESS, "messages": True},
+    "openai_compatible": _ADDRESS,
+}
+ENDPOINTS_PAGE = """# Endpoints by provider
+
+Generated from the providers by `contrib/docs/generate.py`. *yes*: the provider has the endpoint itself, bytes go
+through; *translated*: it is asked in another format ([what is carried](fidelity.md)); a dash: requests for it get 404,
+and requests that only count tokens an estimate. Azure stands here with `responses: true`, vLLM with `messages: true`;
+Gemini and Bedrock with Claude models and models for embeddings too. Whether a server of one's own has sound and images
+is up to it.
+"""
+
+
 def help_text(*words: str) -> str:
     """What `gateway WORDS… --help` prints."""
     result = CliRunner().invoke(cli, [*words, "--help"], prog_name="gateway", terminal_width=100, max_content_width=100)
@@ -183,7 +226,7 @@ def _signature(function: object) -> str:
 
 PAGES = {
     "docs/plugins/hooks.md": hooks_page, "docs/options.md": options_page, "docs/fidelity.md": fidelity_page,
-    "docs/admin-routes.md": admin_page,
+    "docs/admin-routes.md": admin_page, "docs/endpoints.md": endpoints_page,
 }
 PARTS = {"metrics": metrics_table, "help": help_text}
 

@@ -120,6 +120,24 @@ class Responses(OpenAIDialect):
     stopped = None  # type: ignore[assignment]  # what a guardrail stops ends with the error
 
 
+class ResponsesCompact(Responses):
+    """POST /responses/compact: what was said so far, made short, as items to go on with."""
+
+
+class ResponsesCount(Responses):
+    """POST /responses/input_tokens: how many tokens a request has. It costs nothing."""
+
+    generates = False
+
+    def reported(self, body: bytes) -> Usage | None:  # noqa: ARG002
+        """Nothing was used."""
+        return Usage()
+
+    def counted(self, tokens: int) -> bytes | None:
+        """The estimate, where no target counts."""
+        return msgspec.json.encode({"object": "response.input_tokens", "input_tokens": tokens})
+
+
 def _failed(error: GatewayError, number: int, known: dict[str, Any]) -> bytes:
     told = envelope(error, "")["error"]
     said = {

@@ -13,7 +13,7 @@ from gateway.dialects.openai_completions import Completions
 from gateway.dialects.openai_embeddings import Embeddings
 from gateway.dialects.openai_media import ImageEdits, Images, ImageVariations, Speech, Transcriptions
 from gateway.dialects.openai_others import Detokenize, Moderations, Rerank, Score, Tokenize
-from gateway.dialects.responses import Responses
+from gateway.dialects.responses import Responses, ResponsesCompact, ResponsesCount
 from gateway.hookspecs import Dialect
 
 PREFIXES = ("/api/v1", "/v1")
@@ -51,6 +51,8 @@ SERVED = (
     Served("completions", _under("/completions"), Completions),
     Served("embeddings", _under("/embeddings"), Embeddings),
     Served("responses", _under("/responses"), Responses),
+    Served("responses.compact", _under("/responses/compact"), ResponsesCompact),
+    Served("responses.input_tokens", _under("/responses/input_tokens"), ResponsesCount),
     Served("moderations", _under("/moderations"), Moderations),
     Served("images.generations", _under("/images/generations"), Images),
     Served("images.edits", _under("/images/edits"), ImageEdits),

@@ -9,12 +9,14 @@ import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
 from openaiservice import CREDENTIAL, USED, OpenAIService
+from recordings import SHARED, needs_recordings
 from running import PLUGINS, running
 
 from gateway.accounts.keys import issue, pepper
 from gateway.accounts.records import Key, Limits, Tenant
 from gateway.clock import now_ms
 from gateway.store.work import change
+from gateway.testing import FakeUpstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -435,3 +437,37 @@ async def test_guardrails_keep_files_out_unless_the_owner_says_otherwise(tmp_pat
             assert "joe.doe" not in (await client.responses.retrieve(made.id)).output_text
             await client.conversations.create(items=[{"role": "user", "content": "I am joe.doe@example.com"}])
             assert b"joe.doe" not in service.calls[-1][3]
+
+
+async def test_a_stored_response_can_be_streamed_again(kit, mine):
+    """The events pass as they come; a background response that ends there is billed there, once."""
+    made = await mine.responses.create(model="gpt-4o", input="hi", background=True)
+    kit.service.responses[made.id].update(status="completed", usage=USED)
+    costs = []
+    for _ in range(2):
+        stream = await mine.responses.retrieve(made.id, stream=True)
+        assert [event.type async for event in stream] == ["response.created", "response.completed"]
+        row = await kit.view.row(stream.response.headers["x-request-id"])
+        assert (row.endpoint, row.streamed, row.outcome) == ("responses.get", True, "ok")
+        costs.append(row.cost)
+    assert costs == [10 * 2000 + 5 * 8000, 0]
+
+
+@needs_recordings
+@pytest.mark.parametrize(
+    ("name", "path", "usage"),
+    [("compact.openai-responses-compact-messages.a6d08b6d", "/responses/compact", True), ("input_tokens.responses-count-tokens-with-tools.b4533a96", "/responses/input_tokens", False)],
+)
+async def test_compaction_and_counting_pass_as_recorded(tmp_path, name, path, usage):
+    recording = json.loads((SHARED / f"recordings/openai/openai.responses.{name}.json").read_text())
+    asked, told = recording["request"]["body"], json.dumps(recording["response"]["body"]).encode()
+    async with FakeUpstream() as upstream:
+        upstream.script(told)
+        providers = [{"name": "openai", "use": "provider.openai", "with": {"base_url": upstream.url, "api_key": CREDENTIAL}}]
+        models = [{"name": asked["model"], "targets": [f"openai/{asked['model']}"]}]
+        async with running(tmp_path, providers=providers, models=models) as gw:
+            async with gw.post(path, asked) as reply:
+                assert await reply.read() == told
+            assert (upstream.requests[0].path, upstream.requests[0].json) == ("/v1" + path, asked)
+            (row,) = await gw.rows(1)
+            assert (row.cost > 0, row.estimated) == (usage, False)

@@ -22,7 +22,10 @@ PRICES = {
     "tts-1": PriceEntry(model="tts-1", input="0", output="0", per_million_characters="15"),
     "tts-1-hd": PriceEntry(model="tts-1-hd", input="0", output="0", per_million_characters="30"),
 }
-PATHS = {**openai_compatible.PATHS, "moderations": "/moderations"}
+PATHS = {
+    **openai_compatible.PATHS, "moderations": "/moderations", "responses.compact": "/responses/compact",
+    "responses.input_tokens": "/responses/input_tokens",
+}
 
 
 class Options(openai_compatible.Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
