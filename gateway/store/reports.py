@@ -158,9 +158,9 @@ class UsageReports:
             names, sums, table = [MODEL if name == "model" else name for name in by], _LEDGER, "exchanges"
         else:
             names, sums = [f"d.{name}" for name in by], _ROLLED
-            table = f"usage_dims d JOIN {source} h ON h.dim = d.id"
+            table = f"usage_dims d CROSS JOIN {source} h"  # SQLite then looks at the few names first
             args.append("all" if which.fine or not {"team", "owner", "key"}.isdisjoint(by) else "model")
-            where += " AND d.grain = $3"
+            where = "h.dim = d.id AND d.grain = $3 AND " + where
         where += _conditions(which, args, "" if ledger_rows else "d.")
         grouping = ", ".join(str(n) for n in range(1, len(names) + 2))
         rows = await self._reports.rows(
