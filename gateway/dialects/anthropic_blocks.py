@@ -17,8 +17,8 @@ from gateway.conversation import (
     ToolResult,
 )
 from gateway.dialects.anthropic_read import DIALECT
-from gateway.dialects.openai_chat_write import foreign_name, is_plain
 from gateway.dialects.soundness import arguments_of
+from gateway.dialects.written import foreign_name, is_plain
 from gateway.errors import InvalidRequest
 
 _MOST_BREAKPOINTS = 4

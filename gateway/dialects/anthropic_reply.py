@@ -9,8 +9,8 @@ from gateway.codec import Translation
 from gateway.conversation import Answer, Choice, Foreign, Part, Reason, Refusal, TextPart, Thinking, ToolCall
 from gateway.dialects import anthropic_usage
 from gateway.dialects.anthropic_read import CALL_SEAL, DIALECT
-from gateway.dialects.openai_chat_write import foreign_name
 from gateway.dialects.seals import seal
+from gateway.dialects.written import foreign_name
 from gateway.errors import UpstreamCut
 from gateway.jsonbody import UNREADABLE, read_lenient
 

@@ -11,8 +11,8 @@ from gateway.conversation import Conversation, OutputFormat, Reasoning, Sampling
 from gateway.dialects.anthropic_blocks import Blocks, cache_written
 from gateway.dialects.anthropic_models import traits
 from gateway.dialects.anthropic_read import DIALECT
-from gateway.dialects.openai_chat_write import effort_of, foreign_name
 from gateway.dialects.schemas import closed, object_schema
+from gateway.dialects.written import effort_of, foreign_name
 from gateway.errors import InvalidRequest
 from gateway.exchange import Target
 

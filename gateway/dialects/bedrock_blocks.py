@@ -19,8 +19,8 @@ from gateway.conversation import (
 )
 from gateway.dialects.bedrock_models import Traits, format_of
 from gateway.dialects.bedrock_read import DIALECT
-from gateway.dialects.openai_chat_write import foreign_name, is_plain
 from gateway.dialects.soundness import arguments_of
+from gateway.dialects.written import foreign_name, is_plain
 from gateway.errors import InvalidRequest
 
 MOST_NAME = 64

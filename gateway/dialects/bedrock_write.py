@@ -15,8 +15,8 @@ from gateway.dialects.anthropic_write import ANSWER
 from gateway.dialects.bedrock_blocks import MOST_NAME, Blocks
 from gateway.dialects.bedrock_models import traits
 from gateway.dialects.bedrock_read import DIALECT, MORE
-from gateway.dialects.openai_chat_write import effort_of, foreign_name
 from gateway.dialects.schemas import closed, object_schema
+from gateway.dialects.written import effort_of, foreign_name
 from gateway.errors import InvalidRequest
 from gateway.exchange import Target
 

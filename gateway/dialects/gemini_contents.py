@@ -19,7 +19,7 @@ from gateway.conversation import (
 )
 from gateway.dialects.gemini_fields import NAME
 from gateway.dialects.gemini_parts import MADE, write_call, write_media, write_part
-from gateway.dialects.openai_chat_write import foreign_name
+from gateway.dialects.written import foreign_name
 from gateway.errors import InvalidRequest
 
 Json = dict[str, Any]

@@ -14,7 +14,7 @@ from gateway.conversation import Conversation, MediaPart, OutputFormat, Sampling
 from gateway.dialects.gemini_contents import LONGEST, write_contents
 from gateway.dialects.gemini_fields import NAME
 from gateway.dialects.gemini_schema import accepted, ordered, to_schema
-from gateway.dialects.openai_chat_write import foreign_name
+from gateway.dialects.written import foreign_name
 from gateway.errors import InvalidRequest
 from gateway.exchange import Target
 

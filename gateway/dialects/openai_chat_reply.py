@@ -9,9 +9,10 @@ from gateway.clock import now_ms
 from gateway.codec import Translation
 from gateway.conversation import Answer, Choice, Foreign, Part, Reason, Refusal, TextPart, Thinking, ToolCall
 from gateway.dialects.openai_chat_read import DIALECT, calls_of, thinking_of
-from gateway.dialects.openai_chat_write import detail_of, foreign_name
+from gateway.dialects.openai_chat_write import detail_of
 from gateway.dialects.openai_texts import numbered
 from gateway.dialects.openai_usage import usage_of, wire_from
+from gateway.dialects.written import foreign_name
 from gateway.errors import InvalidRequest, UpstreamCut
 from gateway.events import Usage
 from gateway.jsonbody import UNREADABLE, read_lenient

@@ -5,7 +5,7 @@ name of the cap), `reasoning_content` in the history, `video_url`, `cache_contro
 """
 
 from base64 import b64decode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gateway.codec import Translation, safe_id
@@ -28,6 +28,7 @@ from gateway.conversation import (
 )
 from gateway.dialects.media import data_url
 from gateway.dialects.openai_chat_read import DIALECT
+from gateway.dialects.written import effort_of, foreign_name, is_plain
 from gateway.errors import InvalidRequest
 from gateway.exchange import Target
 
@@ -370,35 +371,9 @@ class _Writer:
             body["stop"] = list(sampling.stop)
 
 
-def effort_of(reasoning: Reasoning) -> str:
-    """The effort that stands for a budget; empty where reasoning is off without a word for it."""
-    if reasoning.effort:
-        return reasoning.effort
-    if reasoning.off or reasoning.budget is None:
-        return ""
-    return next((effort for most, effort in _EFFORTS if reasoning.budget <= most), "high")
-
-
-_EFFORTS: Sequence[tuple[int, str]] = ((1024, "minimal"), (4096, "low"), (16384, "medium"))
-
-
-def is_plain(part: Part) -> bool:
-    """Whether it is text with nothing else to it."""
-    return type(part) is TextPart and part.cache is None and not part.citations
-
-
 def _in_content(part: Foreign) -> bool:
     """Whether it stood in a message's content: neither its sound nor a call."""
     return part.dialect == DIALECT and "audio" not in part.value and "id" not in part.value
-
-
-def foreign_name(part: Foreign) -> str:
-    """What to call a part of another dialect when it is dropped."""
-    value = part.value
-    kind = value.get("type") if isinstance(value, Mapping) else None
-    if not kind and isinstance(value, Mapping) and len(value) == 1:
-        kind = next(iter(value))  # Gemini's parts and tools have no type, but one field of that name
-    return str(kind or part.dialect)[:64]
 
 
 def detail_of(part: Thinking, number: int) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from gateway.conversation import (
     ToolCall,
 )
 from gateway.dialects import responses_usage
-from gateway.dialects.openai_chat_write import foreign_name
 from gateway.dialects.openai_failure import in_stream
 from gateway.dialects.responses_items import (
     CALLS,
@@ -34,6 +33,7 @@ from gateway.dialects.responses_items import (
     sealed_call,
     thinking_of,
 )
+from gateway.dialects.written import foreign_name
 from gateway.errors import GatewayError, InvalidRequest, UpstreamCut
 from gateway.jsonbody import UNREADABLE, read_lenient
 

@@ -21,8 +21,8 @@ from gateway.conversation import (
     ToolResult,
 )
 from gateway.dialects.media import data_url
-from gateway.dialects.openai_chat_write import effort_of, foreign_name, is_plain
 from gateway.dialects.responses_items import DIALECT, annotation, custom_input
+from gateway.dialects.written import effort_of, foreign_name, is_plain
 from gateway.exchange import Target
 
 _MOST_NAME = 64

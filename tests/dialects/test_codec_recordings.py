@@ -15,8 +15,8 @@ from gateway.conversation import Reasoning
 from gateway.dialects.anthropic import Messages
 from gateway.dialects.codecs import codec
 from gateway.dialects.openai_chat import Chat
-from gateway.dialects.openai_chat_write import effort_of
 from gateway.dialects.responses import Responses
+from gateway.dialects.written import effort_of
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.exchange import Target
 from gateway.pieces import ChoiceEnd, Delta, Fail, Over, PartBegin, PartEnd
