@@ -29,7 +29,7 @@ class Configured:
 
     async def note(self, config: Config, action: Literal["gateway_started", "config_changed"]) -> None:
         """Write down that `config` holds from now on. What it says is not in the entry: its keyed hash is."""
-        made = hmac.digest(self._key, msgspec.json.encode(config), hashlib.sha256).hex()[:_LENGTH]
+        made = hmac.digest(self._key, _plain(config), hashlib.sha256).hex()[:_LENGTH]
         if made == self._known:
             return
         self._known = made
@@ -43,3 +43,8 @@ class Configured:
             await self._book.commit(note, bump=False)
         except Unavailable as error:
             _log.warning("not in the audit", action=action, configuration=made, reason=error.message)
+
+
+def _plain(config: Config) -> bytes:
+    """The options of plugins are as the file has them; texts that came out of `${...}` are no plain `str`."""
+    return msgspec.json.encode(config, enc_hook=str)

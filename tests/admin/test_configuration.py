@@ -28,3 +28,20 @@ secret: canary-canary-canary-canary-canary
         assert (changed.action, changed.severity) == ("config_changed", "warning")
         assert changed.resource_id != started.resource_id
         assert "canary" not in str(changed)
+
+
+async def test_options_from_the_environment_are_part_of_it(tmp_path):
+    """What `${...}` gives is no plain text inside: the example configuration could not start."""
+    source = """
+data_dir: %s
+server: {port: 0}
+providers: [{name: openai, use: provider.openai, with: {api_key: "${KEY}"}}]
+plugins: [{use: auth.api_keys}]
+""" % (tmp_path / "data")
+    async with running(tmp_path) as gateway:
+        for key in ("sk-canary-1", "sk-canary-1", "sk-canary-2"):
+            loaded = read(source.encode(), "test.yaml", {"KEY": key})
+            await gateway.service._owner.configured.note(loaded.config, "config_changed")
+        _, first, second = await entries(gateway)
+        assert first.resource_id != second.resource_id
+        assert "canary" not in str((first, second))
