@@ -36,7 +36,8 @@ _KEY_IN_URL = (
     "Send the API key in the header x-goog-api-key (or Authorization: Bearer), not in the URL: proxies and logs on the "
     "way keep URLs. Google's own clients do so by default. Replace this key if it was sent over a network."
 )
-ADMIN = "/api/v1/admin/"
+# What answers with the errors of the admin API: it, and what a key may ask beside using models.
+ADMIN = ("/api/v1/admin/", "/api/v1/guardrails", "/api/v1/key", "/api/v1/usage/")
 # Endpoints whose requests may name what is kept.
 _REFERRING = frozenset({"responses", "responses.compact", "responses.input_tokens", "chat.completions", "messages"})
 

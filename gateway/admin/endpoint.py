@@ -120,8 +120,10 @@ def bind(endpoints: Iterable[Endpoint], services: object, idempotency: "Idempote
             errors=endpoint.errors, body_required=endpoint.body is not None and _needs_body(endpoint.body),
         )  # fmt: skip
         routes.append(Route(endpoint.method, _whole(endpoint.path), endpoint.permission, call, about))
-        for method, path in endpoint.aliases:  # another method of a path is shown: it would seem to be refused
-            other = msgspec.structs.replace(about, listed=path == endpoint.path, deprecated=True)
+        for method, path in endpoint.aliases:
+            # What is outside of the admin API, or another method of a path, is shown: it would seem to be refused.
+            outside = path.startswith("/api/")
+            other = msgspec.structs.replace(about, listed=outside or path == endpoint.path, deprecated=not outside)
             routes.append(Route(method, _whole(path), endpoint.permission, call, other))
     return routes
 

@@ -89,7 +89,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 class Restore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The number of the version that is to hold again."""
 
-    version: Annotated[int, Meta(ge=1)]
+    version: Annotated[int, Meta(ge=1, le=2**53 - 1)]
 
 
 class PoliciesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

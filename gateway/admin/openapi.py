@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 
 def document(routes: Iterable[Route], *, version: str) -> Json:
-    """The document. Routes without a description, and aliases, are not in it."""
+    """The document. Routes without a description, and most aliases, are not in it."""
     listed = [(route, route.about) for route in routes if route.about is not None and route.about.listed]
     schemas = _Schemas(about for _, about in listed)
     paths: Json = {}

@@ -29,6 +29,7 @@ from gateway.testing.exchanges import answering, exchange
 
 Role = TypeVar("Role")
 _ENDPOINTS = frozenset(served.endpoint for served in SERVED)
+_FORMS = frozenset(served.endpoint for served in SERVED if getattr(served.dialect(), "form", False))
 
 
 class _Contract(Generic[Role]):
@@ -134,9 +135,12 @@ class ProviderContract(_Contract[Provider]):
             assert plugin.peer(Timeouts()).timeouts is not None
 
     async def test_it_encodes_every_endpoint(self) -> None:
-        """A POST to an absolute URL without a credential in it; JSON with the target's model; the same each time."""
+        """A POST to an absolute URL without a credential in it; JSON with the target's model; the same each time.
+
+        Endpoints that take uploads are left out: their requests are forms.
+        """
         async with self.plugin() as plugin:
-            for endpoint in plugin.endpoints:
+            for endpoint in plugin.endpoints - _FORMS:
                 made = exchange(endpoint=endpoint)
                 target = Target(provider=plugin, model="some-model")
                 request = plugin.encode(made, target)
