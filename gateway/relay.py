@@ -195,8 +195,7 @@ class StreamRelay:
         """What leaves the filters. Where one of them stops the stream, what is free by then goes first."""
         free: list[bytes] = []
         try:
-            for record in records:
-                free += await chain.feed(record)
+            await chain.feed_all(records, free)
         except ContentBlocked:
             if free:
                 await self._incoming.write(b"".join(free))

@@ -40,6 +40,10 @@ def iban(view: View, match: Match) -> Span | None:
     if start and (text[start - 1].isalnum() and text[start - 1].isascii()):
         return None
     value, at, gap, length = "", start, 0, 2
+    if text[start : start + 2].upper() in _IBAN_LENGTHS and text[start : start + 12].isalnum():  # as most are written
+        length = _IBAN_LENGTHS[text[start : start + 2].upper()]
+        if (solid := text[start : start + length]).isalnum() and solid.isascii():
+            value, at = solid, start + len(solid)
     while at < len(text) and len(value) < length:
         sign = text[at]
         if sign.isascii() and sign.isalnum():

@@ -3,6 +3,7 @@
 The words decide where digits alone could be anything; the nearest ones win. They are in `vocabulary`.
 """
 
+import re
 from functools import cached_property
 
 from gateway.detect.patterns import PatternSet, TextSet, as_bytes
@@ -55,6 +56,9 @@ class Labels:
         return "other" in (self.near or self.after) and len(self.near or self.after) == 1
 
 
+SILENT = Labels("", 0, 0)  # where no such word is in all of the text
+
+
 def _words(name: str) -> str:
     # Over bytes: a letter that Latin-1 lacks is a `?` there.
     words = LATIN[name].encode("latin-1", "replace").decode("latin-1").replace("?", r"\?")
@@ -94,7 +98,8 @@ def _last_clause(text: str, low: int, high: int) -> int:
 
 
 def _clause(text: str) -> str:
-    for at, sign in enumerate(text):
-        if sign in ",;|\n!?:={}\"<" or (sign == "." and text[at + 1 : at + 2] in (" ", "")):
-            return text[:at]
-    return text
+    end = _CLAUSE_END.search(text)
+    return text if end is None else text[: end.start()]
+
+
+_CLAUSE_END = re.compile(r"[,;|\n!?:={}\"<]|\.(?= |\Z)")

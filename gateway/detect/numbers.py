@@ -16,6 +16,7 @@ Judge = Callable[["Number"], Span | None]
 _GROUP = "0123456789"
 _MOST_DIGITS = 20
 _OPENERS = frozenset(" \t\r\n\"'`([{<>,;:|=?&*")
+_STICKING = frozenset(sign for sign in map(chr, range(0x250)) if sign == "_" or sign.isalnum())
 _CLOSERS = frozenset(" \t\r\n\"'`)]}<>,;:|!?&*.\\")
 
 Group = tuple[int, int, str]  # start, end, digits
@@ -52,8 +53,8 @@ class Number:
     @property
     def edged(self) -> bool:
         """Do no Latin letters or digits touch it?"""
-        text = self.view.text
-        return not (self.start and _sticks(text[self.start - 1])) and not _sticks(text[self.end : self.end + 1])
+        text, start = self.view.text, self.start
+        return (not start or text[start - 1] not in _STICKING) and text[self.end : self.end + 1] not in _STICKING
 
     @property
     def free(self) -> bool:
@@ -91,8 +92,9 @@ def find(view: View, start: int, end: int, shapes: frozenset[tuple[int, ...]], j
 
 
 def _in_row(view: View, row: Sequence[Group], shapes: frozenset[tuple[int, ...]], judge: Judge) -> Iterator[Span]:
-    total = sum(len(group[2]) for group in row)
-    if 7 <= total <= _MOST_DIGITS and (span := judge(Number(view, row))) is not None:
+    total = sum([len(group[2]) for group in row])
+    worth = 7 <= total <= _MOST_DIGITS and (len(row) > 1 or _may_be(view, row, 0, 1))
+    if worth and (span := judge(Number(view, row))) is not None:
         yield span
         return
     if len(row) == 1:
@@ -102,13 +104,26 @@ def _in_row(view: View, row: Sequence[Group], shapes: frozenset[tuple[int, ...]]
         for size in (5, 4, 3, 2, 1):
             shape = lengths[at : at + size]
             if len(shape) == size < len(row) and (shape in shapes if size > 1 else shape[0] >= 7):
-                number = _part(view, row, at, size)
+                number = _part(view, row, at, size) if _may_be(view, row, at, size) else None
                 span = judge(number) if number is not None else None
                 if span is not None:
                     yield span
                     at += size - 1
                     break
         at += 1
+
+
+def _may_be(view: View, row: Sequence[Group], at: int, size: int) -> bool:
+    # Without a word in the text that tells what they are, most numbers of a table have nothing for them.
+    start, end, digits = row[at][0], row[at + size - 1][1], row[at][2]
+    if view.classes or digits[0] == "0" or view.text[max(0, start - 4) : start].rstrip(" (").endswith("+"):
+        return True
+    text = view.text
+    if size == 1:  # a few kinds are told by their length alone, the others by how they are grouped
+        return len(digits) > 11 or view.alone(start, end)
+    if not at or text[row[at - 1][1] : start] != " " or not text[start:end].replace(" ", "").isdigit():
+        return True
+    return 12 <= sum([len(group[2]) for group in row[at : at + size]]) <= 19
 
 
 def _part(view: View, row: Sequence[Group], at: int, size: int) -> Number | None:
@@ -183,7 +198,3 @@ def _formed(parts: Sequence[str], gaps: Sequence[str]) -> tuple[tuple[int, ...],
 def _joint(gaps: Sequence[str]) -> str:
     joints = {gap.strip(" \t\r\n()") or " " for gap in gaps}
     return "" if not joints else joints.pop() if len(joints) == 1 else "?"
-
-
-def _sticks(sign: str) -> bool:
-    return sign == "_" or (sign.isalnum() and ord(sign) < 0x250)

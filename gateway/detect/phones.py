@@ -150,9 +150,14 @@ def _is_date(number: Number) -> bool:
     return False
 
 
+_EXTENSION_BEGINS = ("e", "d", "p", "x", "#", "w")
+
+
 def _extension(number: Number) -> int:
     text, at = number.view.text, number.end
     tail = text[at : at + 20].lower()
+    if not tail.lstrip(" ,;.-").startswith(_EXTENSION_BEGINS):
+        return at
     for word in ("extension", "ext.", "ext", "durchwahl", "poste", "x", "#", "w"):
         rest = tail.lstrip(" ,;.-")
         if rest.startswith(word) and len(tail) - len(rest) <= 3:

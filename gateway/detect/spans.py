@@ -39,7 +39,7 @@ class View:
 
     def labels(self, start: int, end: int) -> context.Labels:
         """What the words around the characters from `start` to before `end` say."""
-        return context.Labels(self.text, start, end)
+        return context.Labels(self.text, start, end) if self.classes else context.SILENT
 
     def alone(self, start: int, end: int) -> bool:
         """Is this all that the text says?"""

@@ -34,6 +34,7 @@ class Chain:
         self.buffers = any(not check.hold_back and not check.window for check in self.checks)
         self.reach = max((check.hold_back for check in self.checks), default=0)
         windows = [check.window for check in self.checks if check.window]
+        self.windowed = bool(windows)
         self.step = max(windows, default=_STEP)
         self.patience = float("inf") if windows else _PATIENCE
         self.memory = max([self.reach, *windows])

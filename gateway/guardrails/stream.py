@@ -4,7 +4,7 @@ Each text that the model says is a `Voice` (`voice.py`), and stays one when anot
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gateway.events import SEALED, End, Event, Finish, Text
 from gateway.exchange import Exchange
@@ -40,29 +40,39 @@ class ReplyGuard:
 
     async def feed(self, event: Event) -> Iterable[Event]:
         """Take one event; return what may leave."""
-        if type(event) is Text:
-            voice = self._voices.get((event.choice, event.part, event.tool)) or self._new_voice(event)
-            if self._said is not None:
-                self._texts.setdefault((event.choice, event.part, event.tool), []).append(event.text)
-            held = Held(event, voice)
-            self._queue.append(held)
-            voice.hear(held)
-            if voice.due():
-                await voice.judge()
-                if voice.hits:
-                    self._tell(voice, event.part)
-        elif type(event) is Finish:
-            held = Held(event)
-            self._queue.append(held)
-            self._open.discard(event.choice)
-            withheld = await self._end([key for key in self._voices if key[0] == event.choice])
-            if withheld and event.reason == SEALED:
-                self._queue.remove(held)
-        else:
-            self._queue.append(Held(event))
-            if type(event) is End:
-                await self._end(list(self._voices))
-        return self._leaving()
+        out: list[Event] = []
+        await self.feed_all((event,), out)
+        return out
+
+    async def feed_all(self, events: Sequence[Event], out: list[Event]) -> None:
+        """Take the events of one read; what may leave goes into `out`, before a look that may refuse the rest."""
+        queue, voices, each = self._queue, self._voices, self._chain.windowed
+        heard: dict[_Key, Voice] = {}
+        for event in events:
+            if type(event) is Text:
+                key = (event.choice, event.part, event.tool)
+                voice = voices.get(key)
+                if voice is None:
+                    voice = self._new_voice(event)
+                if self._said is not None:
+                    self._texts.setdefault(key, []).append(event.text)
+                held = Held(event, voice)
+                queue.append(held)
+                voice.hear(held)
+                if each:
+                    await self._look({key: voice}, out)
+                else:
+                    heard[key] = voice
+            elif type(event) is Finish or type(event) is End:
+                await self._look(heard, out)
+                heard.clear()
+                out += self._leaving()
+                await self._close(event)
+            else:
+                queue.append(Held(event))
+        if heard:
+            await self._look(heard, out)
+        out += self._leaving()
 
     async def flush(self) -> Iterable[Event]:
         """The reply is complete."""
@@ -77,6 +87,26 @@ class ReplyGuard:
             self._chain, Context("output", self._exchange, event.part), sealed=event.part in self._sealed
         )
         return voice
+
+    async def _look(self, heard: Mapping[_Key, Voice], out: list[Event]) -> None:
+        """Look at the texts that have gone on, where it is time; what is free before that need not wait for it."""
+        for key, voice in heard.items():
+            if voice.due():
+                out += self._leaving()
+                await voice.judge()
+                if voice.hits:
+                    self._tell(voice, key[1])
+
+    async def _close(self, event: Finish | End) -> None:
+        held = Held(event)
+        self._queue.append(held)
+        if isinstance(event, End):
+            await self._end(list(self._voices))
+            return
+        self._open.discard(event.choice)
+        withheld = await self._end([key for key in self._voices if key[0] == event.choice])
+        if withheld and event.reason == SEALED:
+            self._queue.remove(held)
 
     async def _end(self, keys: Sequence[_Key]) -> bool:
         """End these texts. Whether one of them was withheld."""
