@@ -130,6 +130,7 @@ class App:
 
     def _add_operations(self) -> None:
         self._routes.add("GET", "/", "public", self._index)
+        self._routes.add("GET", "/health", "public", self._healthy)
         self._routes.add("GET", "/health/live", "public", self._live)
         self._routes.add("GET", "/health/ready", "public", self._ready)
         self._routes.add("GET", "/metrics", "public", self._metrics)
@@ -188,6 +189,9 @@ class App:
 
     async def _index(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
         return _json(incoming, 200, {"name": "AI Gateway", "api": "/api/v1", "health": "/health/ready"})
+
+    async def _healthy(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
+        return _json(incoming, 200, {"status": "healthy"})  # the address and the word that other gateways have
 
     async def _live(self, incoming: "Incoming", params: Mapping[str, str]) -> "Answer":  # noqa: ARG002
         return _json(incoming, 200, {"status": "alive"})

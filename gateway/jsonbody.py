@@ -33,7 +33,7 @@ def read_object(raw: bytes) -> dict[str, Any]:
     except RecursionError:
         raise _too_deep() from None
     except msgspec.DecodeError as error:  # malformed, NaN, numbers out of range
-        raise InvalidRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+        raise InvalidRequest(_why(raw, str(error)), code="invalid_json") from None
     if type(body) is not dict:
         raise InvalidRequest("The body must be a JSON object.", code="invalid_json")
     outline = _outline(raw)
@@ -204,6 +204,17 @@ def _count_keys(value: Any) -> int:  # noqa: ANN401
 
 def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) < 19 else float(digits)
+
+
+def _why(raw: bytes, error: str) -> str:
+    """What is wrong with a body that could not be decoded, where the decoder's own words would mislead."""
+    if not raw.strip():
+        return "The body is empty. Send a JSON object."
+    if raw.startswith(b"\xef\xbb\xbf"):
+        return "The body begins with a byte order mark. Send UTF-8 without one."
+    if "surrogate" in error or ("truncated" in error and raw.rstrip().endswith(b"}") and b"\\ud" in raw.lower()):
+        return "The body is not valid JSON: a text has half of a surrogate pair, \\ud800 to \\udfff alone."
+    return f"The body is not valid JSON: {error}."
 
 
 def _too_deep() -> InvalidRequest:

@@ -39,6 +39,20 @@ def test_what_is_not_one_strict_object_is_refused(raw):
 
 
 @pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b" ", "is empty"), (b"\xef\xbb\xbf{}", "byte order mark"), (b'{"a":"\\ud800"}', "half of a surrogate pair"),
+        (b'{"a":"\\ud800 and on"}', "half of a surrogate pair"), (b'{"a":"\\uDC00"}', "half of a surrogate pair"),
+        (b'{"a":', "truncated"),
+    ],
+)
+def test_the_text_says_what_is_wrong_in_words_of_the_sender(raw, said):
+    """Not in those of the decoder, which calls half a surrogate pair an end of its input."""
+    with pytest.raises(InvalidRequest, match=said):
+        read_object(raw)
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         b"{}", b' {"a" : 1 }\n', b'{"a":18446744073709551615,"b":-9223372036854775808}', b'{"a":"\\"b\\":{"}',

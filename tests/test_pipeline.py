@@ -233,7 +233,7 @@ async def test_models_lists_what_the_key_may_use(gw):
 
 async def test_the_open_routes_are_few_and_plain(gw):
     """Health, metrics and the index need no key and hold no secret; anything else does."""
-    for path in ("/", "/health/live", "/health/ready", "/metrics"):
+    for path in ("/", "/health", "/health/live", "/health/ready", "/metrics"):
         async with gw.client.get(gw.root + path) as reply:
             assert reply.status == 200
             assert gw.key not in await reply.text()

@@ -13,7 +13,7 @@ from gateway.accounts.records import Limits
 from gateway.clock import now_ms
 from gateway.money import NANO, dollars
 
-SPANS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
+SPANS: Final = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 MAX_NAME: Final = 128
 _FAR: Final = 253_402_300_799_000  # the end of the year 9999
 _MOMENTS: Final = frozenset({
@@ -42,7 +42,7 @@ class Span(click.ParamType[int]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """See click."""
-        span = re.fullmatch(r"([0-9]{1,6})([mhdw])", str(value))
+        span = re.fullmatch(r"([0-9]{1,6})([smhdw])", str(value))
         if span is None:
             self.fail(f"{value!r} is no span such as 30d, 12h, 45m", param, ctx)
         return int(span[1]) * SPANS[span[2]]
@@ -56,7 +56,7 @@ class Future(click.ParamType[int]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """See click."""
         text = str(value)
-        now, span = now_ms(), re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
+        now, span = now_ms(), re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
         try:
             moment = now + int(span[1]) * SPANS[span[2]] if span else milliseconds(text)
         except (ValueError, OverflowError):
@@ -75,7 +75,7 @@ class Past(click.ParamType[int]):
         """See click."""
         if isinstance(value, int):
             return value
-        span = re.fullmatch(r"([0-9]{1,6})([mhdw])", str(value))
+        span = re.fullmatch(r"([0-9]{1,6})([smhdw])", str(value))
         try:
             return now_ms() - int(span[1]) * SPANS[span[2]] if span else milliseconds(str(value))
         except (ValueError, OverflowError):

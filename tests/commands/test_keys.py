@@ -95,6 +95,8 @@ def test_a_span_counts_from_now(run, data_dir):
     made = msgspec.json.decode(run("create", "--json", "--expires", "30d").stdout)
     left = datetime.fromisoformat(made["expires_at"]).timestamp() * 1000 - now_ms()
     assert 29.99 * 86_400_000 < left <= 30 * 86_400_000
+    made = msgspec.json.decode(run("create", "--json", "--expires", "3600s").stdout)
+    assert datetime.fromisoformat(made["expires_at"]).timestamp() * 1000 - now_ms() <= 3_600_000
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ class Options(openai_compatible.Options, frozen=True, forbid_unknown_fields=True
     price_book: str | None = "openai"
     responses: bool = True
     responses_only: tuple[str, ...] = (
-        "*-pro", "*-pro-20*", "*codex*", "*deep-research*", "computer-use-preview*",
+        "o?-pro", "o?-pro-20*", "gpt-*-pro", "gpt-*-pro-20*", "gpt-*codex*", "codex-*", "o?-*deep-research*",
+        "computer-use-preview*",
     )
     takes: tuple[str, ...] = ("developer",)
 

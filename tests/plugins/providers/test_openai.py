@@ -32,6 +32,15 @@ def test_the_account_is_named_where_configured():
     assert dict(made(project="p").encode(exchange(), Target(plugin, "m")).headers)["openai-project"] == "p"
 
 
+def test_only_models_of_openais_own_that_know_no_chat_are_asked_by_responses():
+    """Not every name that ends in `-pro`: behind another `base_url` stand other models."""
+    plugin = made()
+    for model in ("o1-pro", "o3-pro-2025-06-10", "gpt-5-pro", "gpt-5.1-codex-max", "o4-mini-deep-research"):
+        assert "chat.completions" not in plugin.spoken(model)[0], model
+    for model in ("gpt-4o", "deepseek-v4-pro", "gemini-2.5-pro", "my-codex"):
+        assert "chat.completions" in plugin.spoken(model)[0], model
+
+
 def test_an_account_with_a_line_end_is_refused():
     with pytest.raises(ValueError, match="the header 'openai-project'"):
         made(project="p\r\nx: y")
