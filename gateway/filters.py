@@ -82,6 +82,8 @@ async def filter_reply(
         return text
 
     map_texts(body, note)
+    if len(filters) == 1 and hasattr(filters[0], "leaves_alone") and await filters[0].leaves_alone(said):
+        return body
     changed = await _texts(filters, said)
     if all(new == event.text for new, event in zip(changed, said, strict=True)):
         return body
@@ -105,6 +107,10 @@ async def _texts(filters: Sequence[Filter], said: Sequence[Text]) -> list[str]:
 
 async def _through(stage: Filter, events: Iterable[Event]) -> list[Event]:
     out: list[Event] = []
+    feed_all: FeedAll | None = getattr(stage, "feed_all", None)
+    if feed_all is not None:
+        await feed_all(list(events), out)
+        return out
     for event in events:
         out.extend(await stage.feed(event))
     return out

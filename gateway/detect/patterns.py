@@ -69,17 +69,17 @@ class TextPattern:
 
     def found_in(self, text: str) -> bool:
         """Does it match anywhere?"""
-        return self._compiled.search(_storable(text)) is not None
+        return self._compiled.search(_searchable(text)) is not None
 
     def first(self, text: str) -> int | None:
         """Where its first match begins."""
-        match = self._compiled.search(_storable(text))
+        match = self._compiled.search(_searchable(text))
         return None if match is None else int(match.start())
 
     def spans(self, text: str, group: str = "") -> list[tuple[int, int]]:
         """Where it matches, or where its group stands."""
         number = self._compiled.groupindex[group] if group else 0
-        return [match.span(number) for match in self._compiled.finditer(_storable(text))]
+        return [match.span(number) for match in self._compiled.finditer(_searchable(text))]
 
 
 class TextSet:
@@ -190,6 +190,11 @@ def _options(*, latin1: bool) -> _Compiled:
     if latin1:
         options.encoding = re2.Options.Encoding.LATIN1
     return options
+
+
+def _searchable(text: str) -> str | bytes:
+    # To re2, ASCII is the same as bytes, and has no positions to translate.
+    return text.encode() if re2 is not None and text.isascii() else _storable(text)
 
 
 def _storable(text: str) -> str:

@@ -80,12 +80,8 @@ def _words_back(text: str, at: int) -> int:
     # To the start of the word at `at`, then over two more; letters standing alone may be one word torn apart.
     left = 3
     while at and left:
-        while at and text[at - 1].isspace():
-            at -= 1
-        end = at
-        while at and not text[at - 1].isspace():
-            at -= 1
-        left -= end - at > 1
+        word, at = _word_before(text, at)
+        left -= len(word) > 1
     return at
 
 
@@ -94,15 +90,21 @@ def _last_word(text: str) -> int:
     # one. A word that has just begun may become what joins.
     at = len(text)
     for _ in range(_JOINED):
-        end = len(text[:at].rstrip())
-        at = end
-        while at and not text[at - 1].isspace():
-            at -= 1
-        word, before = text[at:end], text[:at].rstrip()
-        joined = len(word) < 2 or word[0] == "." or before.endswith(".") or before[-2:-1].isspace()
-        if not joined and not (end == len(text) and word.lower() in _BEGUN):
+        word, at = _word_before(text, at)
+        joined = len(word) < 2 or word[0] == "."
+        if not joined and at:
+            head = text[:at].rstrip()
+            joined = head.endswith(".") or head[-2:-1].isspace()
+        if not joined and not (at + len(word) == len(text) and word.lower() in _BEGUN):
             break
     return at
+
+
+def _word_before(text: str, at: int) -> tuple[str, int]:
+    # The last word of the first `at` characters, and where it begins; blanks behind it are passed over.
+    head = text[:at].rstrip()
+    word = head.rsplit(None, 1)[-1] if head else ""
+    return word, len(head) - len(word)
 
 
 _JOINED = 12

@@ -86,10 +86,9 @@ class Secrets:
         head = max(text.rfind("-----BEGIN"), text.rfind("PuTTY-User-Key"))
         if head > text.rfind("-----END"):
             return max(low, min(head, len(text)))
-        at = len(text.rstrip("-BEGIN "))
-        while at > low and not text[at - 1].isspace():
-            at -= 1
-        return max(low, at)
+        before = text[low:].rstrip("-BEGIN ")
+        word = before.rsplit(None, 1)[-1] if before and not before[-1].isspace() else ""
+        return low + len(before) - len(word)
 
     def _found(self, view: View) -> Iterator[Span]:
         for number in self._set.hits(view.data):

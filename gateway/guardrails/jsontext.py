@@ -29,6 +29,12 @@ def looks_like_json(beginning: str, part: str) -> bool:
     return _OPENING.match(beginning) is not None
 
 
+def is_json(text: str, part: str) -> bool:
+    """The same for a text that is known as a whole."""
+    beginning = text[:16]
+    return looks_like_json(text.lstrip()[:16] if beginning.isspace() else beginning, part)
+
+
 class JsonCursor:
     """Where a text stands in JSON's grammar after all that it was moved over: inside a string or not."""
 

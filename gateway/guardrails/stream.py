@@ -4,12 +4,13 @@ Each text that the model says is a `Voice` (`voice.py`), and stays one when anot
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gateway.events import SEALED, End, Event, Finish, Text
 from gateway.exchange import Exchange
 from gateway.guardrails.chain import Chain
 from gateway.guardrails.check import Hit
+from gateway.guardrails.jsontext import is_json
 from gateway.guardrails.voice import Held, Voice
 from gateway.hookspecs import Context
 
@@ -60,19 +61,33 @@ class ReplyGuard:
                 queue.append(held)
                 voice.hear(held)
                 if each:
-                    await self._look({key: voice}, out)
+                    if voice.due():
+                        await self._look(voice, event.part, out)
                 else:
                     heard[key] = voice
             elif type(event) is Finish or type(event) is End:
-                await self._look(heard, out)
-                heard.clear()
                 out += self._leaving()
                 await self._close(event)
+                heard = {of: voice for of, voice in heard.items() if of in voices}  # what has ended is judged
             else:
                 queue.append(Held(event))
-        if heard:
-            await self._look(heard, out)
-        out += self._leaving()
+        for of, voice in heard.items():
+            if voice.due():
+                await self._look(voice, of[1], out)
+        if queue and (queue[0].free or self._loose):
+            out += self._leaving()
+
+    async def leaves_alone(self, texts: Sequence[Text]) -> bool:
+        """Whether nothing is found in these whole texts: the answer may go as it came. `False` if that is not known."""
+        chain = self._chain
+        if chain.judges or self._said is not None:
+            return False
+        for event in texts:
+            if "\\" in event.text and is_json(event.text, event.part):
+                return False
+            if event.text and await chain.scan_quickly(event.text, event.part):
+                return False
+        return True
 
     async def flush(self) -> Iterable[Event]:
         """The reply is complete."""
@@ -88,14 +103,12 @@ class ReplyGuard:
         )
         return voice
 
-    async def _look(self, heard: Mapping[_Key, Voice], out: list[Event]) -> None:
-        """Look at the texts that have gone on, where it is time; what is free before that need not wait for it."""
-        for key, voice in heard.items():
-            if voice.due():
-                out += self._leaving()
-                await voice.judge()
-                if voice.hits:
-                    self._tell(voice, key[1])
+    async def _look(self, voice: Voice, part: str, out: list[Event]) -> None:
+        """Look at a text that has gone on; what is free before that need not wait for it."""
+        out += self._leaving()
+        await voice.judge()
+        if voice.hits:
+            self._tell(voice, part)
 
     async def _close(self, event: Finish | End) -> None:
         held = Held(event)
@@ -137,7 +150,7 @@ class ReplyGuard:
     def _overtake(self, out: list[Event]) -> None:
         """Let out what is free behind a text that waits, up to the first thing that is of all texts."""
         waiting: set[int] = set()
-        kept: deque[Held] = deque()
+        kept: list[Held] = []
         queue = self._queue
         while queue:
             held = queue[0]
@@ -150,5 +163,4 @@ class ReplyGuard:
             else:
                 waiting.add(id(held.voice))
                 kept.append(held)
-        kept.extend(queue)
-        self._queue = kept
+        queue.extendleft(reversed(kept))

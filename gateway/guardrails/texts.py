@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.guardrails.check import Hit
 from gateway.guardrails.edits import StandIn, applied, edits_of
-from gateway.guardrails.jsontext import JsonCursor, fitted, looks_like_json, seen
+from gateway.guardrails.jsontext import JsonCursor, fitted, is_json, seen
 from gateway.hookspecs import Redaction
 
 
@@ -26,7 +26,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 def read_text(raw: str, part: str) -> Reading:
     """The text as a guardrail reads it."""
-    if "\\" in raw and looks_like_json(raw[:16], part):
+    if "\\" in raw and is_json(raw, part):
         return Reading(raw, part, *seen(raw))
     return Reading(raw, part, raw)
 
@@ -38,6 +38,6 @@ def edited(reading: Reading, hits: Sequence[Hit], stand_in: StandIn | None = Non
         return reading.raw
     if reading.places is not None:
         edits = [Redaction(reading.places[e.start], reading.places[e.end], e.text) for e in edits]
-    if looks_like_json(reading.raw[:16], reading.part):
+    if is_json(reading.raw, reading.part):
         edits = fitted(reading.raw, edits, JsonCursor())
     return applied(reading.raw, edits)
