@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
 from gateway.accounts import keys
 from gateway.accounts.passwords import Passwords, generate
@@ -21,6 +22,8 @@ from gateway.store.lock import private_directory
 
 TENANT: Final = "default"
 EMAIL: Final = "admin@localhost"
+
+_log = structlog.get_logger("gateway.accounts")
 
 
 class SecretError(Unavailable):
@@ -62,6 +65,8 @@ def load_master_secret(config: Config, data_dir: Path) -> bytes:
         return _long_enough(config.secret.encode(), "`secret` in the configuration")
     path = data_dir / "secret"
     if not path.exists():
+        if (data_dir / "gateway.db").exists():
+            _log.error("the secret is gone: with a new one no key and no password of before is valid", file=str(path))
         _create(path)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:

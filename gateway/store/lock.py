@@ -46,10 +46,16 @@ class Ownership:
 
 
 def private_directory(path: Path) -> None:
-    """Make a directory that only this user can enter. An existing one that others can enter is refused."""
+    """Make a directory that only this user can enter.
+
+    An existing one that others can enter is closed to them while it is empty and this user's own; else it is refused.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()
+        if found.st_mode & 0o077 and found.st_uid == os.geteuid() and not os.listdir(path):
+            path.chmod(0o700)
+            found = path.stat()
     except OSError as error:
         raise StoreUnavailable(f"The data directory {path} cannot be used: {error.strerror}.") from error
     mode = stat.S_IMODE(found.st_mode)

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import structlog
 
 from gateway.accounts import bootstrap as first
 from gateway.accounts import keys
@@ -94,6 +95,17 @@ def test_a_secret_that_others_can_read_is_refused_with_the_remedy(tmp_path):
     (tmp_path / "data" / "secret").chmod(0o640)
     with pytest.raises(SecretError, match=r"mode 0640.*chmod 600"):
         load_master_secret(Config(), tmp_path / "data")
+
+
+def test_a_lost_secret_is_loud(tmp_path):
+    """Nothing else would say why every key is wrong all of a sudden."""
+    load_master_secret(Config(), tmp_path)
+    (tmp_path / "gateway.db").write_bytes(b"")
+    (tmp_path / "secret").unlink()
+    with structlog.testing.capture_logs() as logs:
+        load_master_secret(Config(), tmp_path)
+        load_master_secret(Config(), tmp_path)
+    assert [each["event"].partition(":")[0] for each in logs] == ["the secret is gone"]
 
 
 def test_a_secret_that_is_too_short_is_refused_and_never_replaced(tmp_path):

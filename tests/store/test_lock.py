@@ -43,9 +43,19 @@ def test_a_directory_that_others_can_enter_is_refused_and_left_alone(tmp_path):
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o755)
+    (shared / "theirs").write_text("")
     with pytest.raises(StoreUnavailable, match=r"mode 0755.*chmod 700"):
         private_directory(shared)
     assert shared.stat().st_mode & 0o777 == 0o755
+
+
+def test_an_empty_directory_of_ones_own_is_closed_to_others(tmp_path):
+    """As a fresh volume, or one that was made beforehand."""
+    made = tmp_path / "made"
+    made.mkdir()
+    made.chmod(0o755)
+    private_directory(made)
+    assert made.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_file_in_the_place_of_the_directory_is_a_clear_error(tmp_path):
