@@ -53,7 +53,7 @@ def private_directory(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()
-        if found.st_mode & 0o077 and found.st_uid == os.geteuid() and not os.listdir(path):
+        if found.st_mode & 0o077 and found.st_uid == os.geteuid() and not any(path.iterdir()):
             path.chmod(0o700)
             found = path.stat()
     except OSError as error:
