@@ -1,4 +1,5 @@
-"""API keys of the gateway, in `Authorization: Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`.
+"""API keys of the gateway, in `Authorization: Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`; AWS clients may sign
+with one.
 
     plugins:
       - use: auth.api_keys
@@ -166,7 +167,7 @@ class ApiKeys:
 def _presented(headers: Mapping[str, str]) -> str | None:
     """The key in the headers; `None` when there is none of this kind."""
     found = headers.get("authorization", "")
-    found = found[7:].strip(" \t") if found[:7].lower() == "bearer " else ""
+    found = found[7:].strip(" \t") if found[:7].lower() == "bearer " else _signer(found)
     for other in (headers.get("x-api-key"), headers.get("api-key"), headers.get("x-goog-api-key")):
         if other and other != found:
             if found:
@@ -177,6 +178,16 @@ def _presented(headers: Mapping[str, str]) -> str | None:
     if len(found) != keys.LENGTH or not found.isascii():
         raise Unauthenticated(_WRONG)
     return found
+
+
+def _signer(found: str) -> str:
+    """The key that an AWS client signs with: over plain http it sends no bearer token. The signature is not looked at,
+    since the id alone is the whole credential, as in any other header.
+    """
+    if not found.startswith("AWS4-HMAC-SHA256 "):
+        return ""
+    signer = found.partition("Credential=")[2].partition("/")[0]
+    return signer if signer.startswith(keys.PREFIX) else ""
 
 
 def _caller(key: KeyRecord) -> Caller:

@@ -188,6 +188,17 @@ async def test_each_of_the_three_headers_counts_and_the_same_key_may_be_in_all(w
     assert world.spy.queries == 1
 
 
+async def test_a_client_of_aws_may_sign_with_a_key_for_its_access_key_id(world):
+    """Over plain http it refuses to send a bearer token. A true AWS identity beside a key is none of ours."""
+    signed = "AWS4-HMAC-SHA256 Credential={}/20261124/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=00"
+    key = await world.key()
+    assert await world.ask(authorization=signed.format(key)) is not None
+    assert await world.ask(authorization=signed.format("AKIA0123456789ABCDEF"), x_api_key=key) is not None
+    assert await world.ask(authorization=signed.format("AKIA0123456789ABCDEF")) is None
+    assert await world.refused(authorization=signed.format(key[:-1])) == "Incorrect API key provided."
+    assert "Two different" in await world.refused(authorization=signed.format(key), x_api_key=await world.key())
+
+
 async def test_two_different_credentials_are_refused_even_if_both_are_right(world):
     one, two = await world.key(), await world.key()
     for headers in (
