@@ -56,7 +56,7 @@ class Process:
     async def reload(self, config: Config) -> None:
         """Swap to `config`. Raises and keeps the old one when it cannot start; running exchanges end under the old."""
         old = self.gateway.snapshot
-        new = snapshot(config, self.gateway.metrics.dropped, self.gateway.catalogue)
+        new = await asyncio.to_thread(snapshot, config, self.gateway.metrics.dropped, self.gateway.catalogue)
         if route_names(new.plugins, self.gateway) != route_names(old.plugins, self.gateway):
             raise Unavailable("the set of HTTP routes cannot change while running: restart the gateway for that")
         await new.plugins.startup(self.gateway)
@@ -120,7 +120,8 @@ async def open_process(
         data_dir=data_dir, slot=slot, secret=secret, state=state, store=store, journal=journal, upstream=Upstream(),
         metrics=Metrics(data_dir, slot=slot, workers=workers),
     )
-    gateway.snapshot = snapshot(config, gateway.metrics.dropped, gateway.catalogue)
+    # In a thread, here and at a reload: plugins take up to a quarter of a second to make, the loop has others to serve.
+    gateway.snapshot = await asyncio.to_thread(snapshot, config, gateway.metrics.dropped, gateway.catalogue)
     await gateway.snapshot.plugins.startup(gateway)
     accounting = Accounting(Estimator(), gateway.metrics)
     pipeline = Pipeline(gateway, accounting)

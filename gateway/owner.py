@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 import structlog
 
 from gateway.accounts.book import Book
-from gateway.accounts.bootstrap import FirstRun, bootstrap, load_master_secret
+from gateway.accounts.bootstrap import FirstPassword, FirstRun, bootstrap, first_password, load_master_secret
 from gateway.accounts.configured import Configured
 from gateway.accounts.retention import Keeping
 from gateway.clock import now_ms
@@ -72,6 +72,7 @@ class Owner:
         self.configured = Configured(book, holder)
         self._config = config
         self._tasks = Tasks()
+        self._first_password: asyncio.Task[FirstPassword | None]
 
     @classmethod
     async def open(
@@ -99,6 +100,8 @@ class Owner:
         except BaseException:
             await store.close()
             raise
+        # Hashed while the plugins are made. Nothing is stored before the gateway is sure to start.
+        owner._first_password = owner._tasks.spawn(first_password(store, secret), "hash the first password")
         return owner
 
     async def start(self, metrics: Metrics) -> None:
@@ -116,7 +119,7 @@ class Owner:
 
     async def first_run(self) -> FirstRun | None:
         """On the very first start: the first tenant, user and key, which nobody else will ever see again."""
-        return await bootstrap(self.store, self.secret)
+        return await bootstrap(self.store, self.secret, await self._first_password)
 
     async def worker_died(self, slot: int, owner: str) -> None:
         """Give back what a worker process held, and book what it left open. `owner` is its name in the shared state."""

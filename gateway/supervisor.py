@@ -87,7 +87,7 @@ class Supervisor:
         """See `Service`. Validated once, here; then every worker gets the same bytes."""
         from gateway.boot import snapshot
 
-        snapshot(loaded.config)
+        await asyncio.to_thread(snapshot, loaded.config)
         old, new = self._source, _source(self._source.number + 1, loaded)
         self._source = new  # also for workers that start meanwhile
         answers = await asyncio.gather(*(slot.reload(new) for slot in self._slots))

@@ -44,11 +44,13 @@ class PatternSet:
     """Patterns over `as_bytes` texts. `hits` says in one pass which ones match at all; `find` where one does.
 
     Only what re2 can express: no look-around, no back references. `triggers` are simpler patterns that hit wherever
-    the real ones do, for when those would make the one pass slow.
+    the real ones do, for when those would make the one pass slow. A pattern by itself is compiled when it is first
+    asked for: most never are, and all of them together would take a quarter of the start.
     """
 
     def __init__(self, patterns: Sequence[str], triggers: Sequence[str] | None = None) -> None:
-        self._compiled = [_compile_bytes(pattern) for pattern in patterns]
+        self._patterns = tuple(patterns)
+        self._compiled: dict[int, _Compiled] = {}
         self._found = _set_of(triggers or patterns)
 
     def hits(self, data: bytes) -> Sequence[int]:
@@ -57,7 +59,10 @@ class PatternSet:
 
     def find(self, number: int, data: bytes, start: int = 0, end: int | None = None) -> Iterator[Match]:
         """The matches of one pattern, from left to right, none overlapping another."""
-        found: Iterator[Match] = self._compiled[number].finditer(data, start, len(data) if end is None else end)
+        compiled = self._compiled.get(number)
+        if compiled is None:  # two threads may both do it
+            compiled = self._compiled[number] = _compile_bytes(self._patterns[number])
+        found: Iterator[Match] = compiled.finditer(data, start, len(data) if end is None else end)
         return found
 
 
