@@ -11,7 +11,7 @@ from gateway.events import Usage
 from gateway.exchange import Attempt, Exchange, Outcome, Target
 from gateway.metrics import Metrics
 from gateway.money.cost import bill
-from gateway.money.estimate import Estimator, input_tokens, output_tokens
+from gateway.money.estimate import Estimator, counted_input, output_tokens
 
 _log = structlog.get_logger("gateway.accounting")
 
@@ -86,7 +86,7 @@ class Accounting:
         target = exchange.target
         if since is None or target is None:
             return
-        usage = _usage(exchange, self.estimator.ratio(exchange.model))
+        usage = _usage(exchange, self.estimator)
         duration = time.monotonic() - since
         cost, lines = bill(target.price, usage, exchange.started_ms, duration) if target.price is not None else (0, "")
         exchange.usage = usage
@@ -117,7 +117,7 @@ class Accounting:
         _log.error("defect in the request path", request_id=exchange.id, endpoint=exchange.endpoint, exc_info=error)
 
 
-def _usage(exchange: Exchange, ratio: float) -> Usage:
+def _usage(exchange: Exchange, estimator: Estimator) -> Usage:
     """Reported tokens where the provider's last word came; else what can be counted from the bytes, marked so."""
     reported: Usage | None = exchange.internal.get("usage")
     tap = exchange.internal.get("tap")
@@ -131,14 +131,14 @@ def _usage(exchange: Exchange, ratio: float) -> Usage:
         if exchange.upload is not None and not exchange.upload.complete:
             return Usage()  # the target never had the whole of it
         # It had the request, and may have read it.
-        return expected or Usage(input=input_tokens(exchange), estimated=True)
+        return expected or Usage(input=counted_input(exchange), estimated=True)
     if not 200 <= status < 300:
         return Usage()  # refused, or never answered: nothing was generated
     if expected is not None and reported is None:
         return expected
-    said = output_tokens(exchange.internal.get("said", 0), 0, ratio)
+    said: int = exchange.internal.get("said", 0)
     if tap is not None:
-        said = output_tokens(tap.text_bytes, tap.records, ratio)
+        said = output_tokens(tap.text_bytes, tap.records, estimator.said_ratio(exchange.model))
     if reported is not None:  # running totals of a stream that was cut
         return msgspec.structs.replace(reported, output=max(said, reported.output), estimated=True)
-    return Usage(input=input_tokens(exchange), output=said, estimated=True)
+    return Usage(input=counted_input(exchange), output=said, estimated=True)

@@ -30,7 +30,7 @@ from gateway.exchange import Caller, Exchange, Target
 from gateway.hookspecs import Reply
 from gateway.httprequest import header_safe
 from gateway.jsonbody import read_object
-from gateway.money.estimate import input_tokens
+from gateway.money.estimate import counted_input
 from gateway.refusals import refused
 from gateway.relay import StreamRelay
 from gateway.runtime import Gateway, Snapshot
@@ -236,7 +236,7 @@ def _eligible(exchange: Exchange, targets: Iterable[Target]) -> tuple[tuple[Targ
 
 def _counted(exchange: Exchange) -> Reply:
     """No target serves the endpoint: only a request that counts tokens can be answered, with an estimate."""
-    body = exchange.dialect.counted(input_tokens(exchange))
+    body = exchange.dialect.counted(counted_input(exchange))
     if body is None:
         raise UpstreamRefused(404, f"No target of this model serves {exchange.endpoint}.", code="model_not_found")
     exchange.warnings.append("estimated=input_tokens")

@@ -18,6 +18,7 @@ from gateway.exchange import Exchange
 from gateway.filters import FilterChain, filter_reply
 from gateway.hookspecs import Filter, Reply, Tap
 from gateway.jsonbody import read_lenient
+from gateway.money.tokenizer import count_text
 from gateway.secrets import scrub
 from gateway.upstream import UpstreamReply
 
@@ -40,7 +41,7 @@ _REPLIES = frozenset({"choices", "data", "content", "output", "candidates", "emb
 async def whole(exchange: Exchange, upstream: UpstreamReply) -> Reply:
     """Read an unstreamed answer to its end. Raises `UpstreamCut` for what is no JSON: another target may do better.
 
-    Where the answer reports no usage, how much it says is noted for an estimate.
+    Where the answer reports no usage, the tokens of what it says are counted.
     """
     body = await upstream.body(MAX_BODY)
     content_type = upstream.headers.get("content-type", "application/json")
@@ -58,7 +59,7 @@ async def whole(exchange: Exchange, upstream: UpstreamReply) -> Reply:
         exchange.error = UpstreamError("The upstream answered with an error, as if it were a reply.", code=code)
         body, usage = _scrubbed(exchange, body), Usage()
     if usage is None:
-        exchange.internal["said"] = sum(map(len, _said(exchange, body)))
+        exchange.internal["said"] = sum(map(count_text, _said(exchange, body)))
     return Reply(status=upstream.status, body=body, content_type=content_type, usage=usage)
 
 

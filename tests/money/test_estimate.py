@@ -1,5 +1,7 @@
 """Estimates learn from what providers report, stay bounded, and never count an image as text."""
 
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -39,27 +41,65 @@ def test_before_anything_is_known_four_bytes_are_a_token():
     assert input_tokens(exchange(b"x" * 400)) == 100
 
 
-def test_the_ratio_comes_close_to_what_the_provider_reports():
+def about(estimator, size, model="small"):
+    return input_tokens(exchange(b"x" * size, model=model, estimator=estimator))
+
+
+def test_the_estimate_comes_close_to_what_the_provider_reports():
     estimator = Estimator()
-    for _ in range(50):
-        estimator.learn(finished(b"x" * 1000, 400, estimator))
-    assert input_tokens(exchange(b"x" * 500, estimator=estimator)) == pytest.approx(200, abs=2)
-    assert estimator.ratio("small") == pytest.approx(0.4, abs=0.001)
+    for number in range(60):
+        size = 500 + number * 97 % 5000
+        estimator.learn(finished(b"x" * size, round(size * 0.4), estimator))
+    for size in (300, 1000, 4000, 20_000):
+        assert about(estimator, size) == pytest.approx(0.4 * size, rel=0.06)
 
 
-def test_one_odd_report_moves_the_ratio_a_little():
+def test_what_stands_around_the_text_is_learned_apart_from_it():
+    """Tools that a provider adds, or JSON that it does not count: a fixed number, whatever the length."""
+    estimator = Estimator()
+    for number in range(100):
+        size = 100 + number * 331 % 3000
+        estimator.learn(finished(b"x" * size, 60 + size // 5, estimator))
+    for size in (200, 1000, 10_000):
+        assert about(estimator, size) == pytest.approx(60 + size / 5, rel=0.15)
+
+
+def test_one_odd_report_moves_the_estimate_a_little():
     estimator = Estimator()
     for _ in range(20):
         estimator.learn(finished(b"x" * 1000, 250, estimator))
     estimator.learn(finished(b"x" * 1000, 1000, estimator))
-    assert 0.25 < estimator.ratio("small") < 0.35
+    assert 250 < about(estimator, 1000) < 350
 
 
-def test_a_short_prompt_teaches_little():
-    """Most of its tokens are the provider's own frame: the next long prompt would be estimated far too high."""
+@pytest.mark.parametrize("count", [1, 30, 1000])
+@pytest.mark.parametrize("tokens", [10, 100])
+def test_short_prompts_teach_nothing_about_long_ones_however_many_they_are(tokens, count):
+    """Most of their tokens are the provider's own frame, or most of their bytes JSON."""
     estimator = Estimator()
-    estimator.learn(finished(b"x" * 70, 70, estimator))
-    assert FIRST_RATIO < estimator.ratio("small") < 1.3 * FIRST_RATIO
+    for number in range(count):
+        size = 100 + number % 40
+        estimator.learn(finished(b"x" * size, tokens, estimator))
+    assert about(estimator, 20_000) == pytest.approx(5000, rel=0.2)
+    if count > 1:
+        assert about(estimator, 120) == pytest.approx(tokens, rel=0.25)
+
+
+def test_answers_teach_how_many_tokens_their_bytes_are_if_all_that_was_billed_was_said():
+    estimator = Estimator()
+
+    def answered(said, **usage):
+        one = finished(b"x" * 10, 3, estimator)
+        one.usage = Usage(input=3, **usage)
+        one.internal["tap"] = SimpleNamespace(text_bytes=said)
+        estimator.learn(one)
+
+    for said, usage in ((20, {"output": 20}), (4000, {"output": 9000}), (4000, {"output": 3000, "reasoning": 2000})):
+        answered(said, **usage)
+        assert estimator.said_ratio("small") is None
+    for _ in range(60):
+        answered(4000, output=1600)  # and none of those before
+    assert estimator.said_ratio("small") == pytest.approx(0.4, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +115,7 @@ def test_a_short_prompt_teaches_little():
 def test_what_says_nothing_about_text_teaches_nothing(raw, tokens, fields):
     estimator = Estimator()
     estimator.learn(finished(raw, tokens, estimator, **fields))
-    assert estimator.ratio("small") == FIRST_RATIO
+    assert about(estimator, 1000) == 1000 * FIRST_RATIO
 
 
 def test_the_sum_of_several_attempts_teaches_nothing():
@@ -83,7 +123,7 @@ def test_the_sum_of_several_attempts_teaches_nothing():
     two = finished(b"x" * 1000, 800, estimator)
     two.attempts.append(two.attempts[0])
     estimator.learn(two)
-    assert estimator.ratio("small") == FIRST_RATIO
+    assert about(estimator, 1000) == 1000 * FIRST_RATIO
 
 
 def test_names_without_end_do_not_grow_the_memory():
@@ -92,9 +132,9 @@ def test_names_without_end_do_not_grow_the_memory():
         one = finished(b"x" * 1000, 300, estimator)
         one.request = msgspec.structs.replace(one.request, model=f"m{number}")
         estimator.learn(one)
-    assert len(estimator._ratios) <= 1024
-    assert estimator.ratio("m4999") == pytest.approx(0.3)
-    assert estimator.ratio("small") == pytest.approx(0.3)
+    assert len(estimator._lines) <= 1024
+    assert about(estimator, 1000, "m4999") > 260
+    assert about(estimator, 1000) == pytest.approx(300, abs=3)
 
 
 def test_an_image_counts_by_piece_and_not_by_its_bytes():
@@ -138,6 +178,8 @@ def test_a_cut_stream_has_at_least_a_token_for_each_record_with_text():
     assert output_tokens(4, 30, 0.5) == 30
     assert output_tokens(0, 0) == 0
     assert output_tokens(401, 3, 0.25) == 101
+    assert output_tokens(500, 100) == 100  # a token, a record
+    assert output_tokens(500, 100, 0.25) == 125  # where it is known better
 
 
 @pytest.mark.parametrize("name", [b'"data"', b'"bytes"'])
