@@ -139,8 +139,7 @@ class _Line(msgspec.Struct):
 
     def at(self, size: int) -> int:
         """What a request of so many bytes has."""
-        found, least = self.frame + self.slope * size, _LEAST_RATIO * size
-        return math.ceil(found if found > least else least)
+        return math.ceil(max(self.frame + self.slope * size, _LEAST_RATIO * size))
 
 
 def input_tokens(exchange: Exchange) -> int:
