@@ -34,6 +34,7 @@ class Catalogue:
         self._upstream = upstream
         self._names: dict[str, tuple[str, ...]] = {}
         self._next: dict[str, float] = {}
+        self._began: dict[str, float] = {}  # when it was asked for the first time
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._tasks = Tasks()
 
@@ -44,18 +45,21 @@ class Catalogue:
     async def look(
         self, providers: Mapping[str, Provider], peers: "Mapping[str, Peer]", wait: float = WAIT
     ) -> None:
-        """Ask again where a list is too old. Only for a provider that has none yet, wait: at most `wait` seconds."""
-        now, missing = time.monotonic(), []
+        """Ask again where a list is too old. Only for the first answer of a provider, wait: until `wait` seconds
+        after it was asked, so that one that does not answer is waited for once and not by everybody.
+        """
+        now, missing, until = time.monotonic(), [], 0.0
         for name, provider in providers.items():
             if not getattr(provider, "discovers", False):
                 continue
             if now >= self._next.get(name, 0.0) and name not in self._asking:
                 work = self._ask(name, provider, peers[name])
                 self._asking[name] = self._tasks.spawn(work, f"models of {name}")
-            if name in self._asking and name not in self._names:
+            if name in self._asking and name not in self._next:
                 missing.append(self._asking[name])
-        if missing:
-            await asyncio.wait(missing, timeout=wait)
+                until = max(until, self._began.setdefault(name, now) + wait)
+        if until > now:
+            await asyncio.wait(missing, timeout=until - now)
 
     async def close(self) -> None:
         """End what runs."""

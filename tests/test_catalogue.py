@@ -69,6 +69,30 @@ async def test_a_provider_that_is_away_does_not_hold_up_the_list(tmp_path):
             assert await names(gw) == ["up/alpha"]
 
 
+async def test_a_provider_that_never_answers_is_waited_for_once_and_not_by_everybody(monkeypatch):
+    class Silent:
+        discovers = True
+
+        async def list_models(self, send):
+            await asyncio.Event().wait()
+
+    waits, wait = [], asyncio.wait
+
+    async def counted(tasks, timeout):
+        waits.append(timeout)
+        return await wait(tasks, timeout=timeout)
+
+    monkeypatch.setattr(asyncio, "wait", counted)
+    lists = catalogue.Catalogue(None)
+    try:
+        await lists.look({"silent": Silent()}, {"silent": None}, wait=0.01)
+        await asyncio.sleep(0.02)
+        await lists.look({"silent": Silent()}, {"silent": None}, wait=0.01)
+        assert waits == [pytest.approx(0.01)]
+    finally:
+        await lists.close()
+
+
 def answers(pages):
     """What `list_models` is given to send with: each URL once."""
 
