@@ -113,6 +113,7 @@ class Metrics:
         self.active = gauge("active_requests", "Requests under way.", (), "sum")
         self.journal_rows = gauge("journal_waiting_rows", "Rows that wait for the database.", (), "mostrecent")
         self.journal_bytes = gauge("journal_waiting_bytes", "Bytes that wait for the database.", (), "mostrecent")
+        self.disk_free = gauge("disk_free_bytes", "Free on the disk of the data directory.", (), "mostrecent")
         self.reserved = gauge("budget_reserved_dollars", "Open reservations.", (), "mostrecent")
         away = "1 while the shared state cannot be reached, and each process has its share of the limits."
         self.state_away = gauge("shared_state_away", away, (), "mostrecent")

@@ -37,6 +37,7 @@ from gateway.money.seeding import Baseline, aliases_of, seed
 from gateway.shared_state import SharedState
 from gateway.shared_state.opening import AUTO
 from gateway.store import LedgerStore, SchemaError, Store, StoreUnavailable
+from gateway.store.ballast import Ballast
 from gateway.store.lock import OwnedElsewhere
 from gateway.store.opening import own_store
 from gateway.store.owner import OwnerServer
@@ -71,6 +72,7 @@ class Owner:
         self.keeping = Keeping(book, config.retention, holder)
         self.configured = Configured(book, holder)
         self._config = config
+        self._ballast = Ballast(data_dir)
         self._tasks = Tasks()
         self._first_password: asyncio.Task[FirstPassword | None]
 
@@ -116,6 +118,7 @@ class Owner:
         self._tasks.spawn(self.keeping.run(), "take away what is over its time")
         self._tasks.spawn(self._follow(), "give new budgets what was spent before them")
         self._tasks.spawn(self._measure(metrics), "measure what waits")
+        self._tasks.spawn(self._watch_disk(metrics), "watch the disk")
 
     async def first_run(self) -> FirstRun | None:
         """On the very first start: the first tenant, user and key, which nobody else will ever see again."""
@@ -139,6 +142,7 @@ class Owner:
             opened.push_async_callback(self.store.close)
             opened.push_async_callback(self._store_the_rest)
             opened.push_async_callback(self._server.close)
+            opened.callback(self._ballast.drop)
             await self._tasks.close()
 
     async def _store_the_rest(self) -> None:
@@ -200,6 +204,12 @@ class Owner:
             with contextlib.suppress(StoreUnavailable):  # the drain says so already
                 metrics.tenant_budgets(await self._tenant_budgets())
             await asyncio.sleep(_MEASURE_EVERY)
+
+    async def _watch_disk(self, metrics: Metrics) -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                metrics.disk_free.set(await asyncio.to_thread(self._ballast.look))
+            await asyncio.sleep(_BEAT_EVERY)
 
     async def _tenant_budgets(self) -> dict[str, float]:
         """How much of its monthly limit each tenant has used; of those that have one, as many as metrics name."""

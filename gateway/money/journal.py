@@ -30,6 +30,7 @@ from gateway.exchange import Exchange
 from gateway.money.cost import bill
 from gateway.money.estimate import input_tokens
 from gateway.money.ledger import AttemptRow, LedgerRow, asked_model
+from gateway.store.ballast import given_up
 
 SUFFIX: Final = ".journal"
 HEAD: Final = Struct("<II")  # length of the payload, CRC-32 of the payload
@@ -205,6 +206,8 @@ class Journal:
 
     def _check_total(self) -> None:
         """Refuse to grow while too much waits for the database."""
+        if given_up(self._directory.parent):
+            raise OSError(errno.ENOSPC, "the disk is full; what space is left is for what was spent before")
         if waiting_bytes(self._directory) + self._allocated + self._step > self._max_bytes:
             raise OSError(errno.EDQUOT, f"more than {self._max_bytes} bytes wait for the database")
 
