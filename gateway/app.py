@@ -24,6 +24,8 @@ from gateway.models import anthropic_list, anthropic_model, google_list, google_
 from gateway.objects import Objects
 from gateway.pipeline import Pipeline
 from gateway.pluginroutes import PluginRoutes
+from gateway.refusals import rendered
+from gateway.repeats import HEADER, Repeats
 from gateway.routes import RouteTable
 from gateway.runtime import Gateway
 from gateway.stored import KeepingPipeline
@@ -55,6 +57,7 @@ class App:
         objects = Objects(gateway.store)
         self._keeping = KeepingPipeline(gateway, accounting, objects)
         self._visits = ObjectPipeline(gateway, accounting, objects)
+        self._repeats = Repeats(gateway)
         self.ready: Callable[[], bool] = lambda: False
         self._openai = Chat()
         self._messages = Messages()
@@ -88,10 +91,11 @@ class App:
         dialect: Dialect = self._messages if path.startswith(ANTHROPIC) else self._openai
         if google or path.startswith(GOOGLE):
             dialect = self._google
-        headers = {"content-type": "application/json", **error.headers}
-        if error.retry_after is not None:
-            headers["retry-after"] = str(max(1, -int(-error.retry_after // 1)))
-        return error.status, headers, dialect.error(error, request_id)
+        return rendered(dialect, error, request_id)
+
+    async def close(self) -> None:
+        """End what still runs for clients that have left."""
+        await self._repeats.close()
 
     def _add_data_plane(self) -> None:
         for served in SERVED:
@@ -99,7 +103,7 @@ class App:
             pipeline = self._media if isinstance(dialect, MediaDialect) else self._pipeline
             pipeline = self._keeping if served.endpoint in _REFERRING else pipeline
             for path in served.paths:
-                self._routes.add("POST", path, "key", _exchange(pipeline, served.endpoint, dialect))
+                self._routes.add("POST", path, "key", self._exchange(pipeline, served.endpoint, dialect))
         self._add_objects()
         for called in CALLED:
             for path in called.paths:
@@ -126,7 +130,7 @@ class App:
                 self._routes.add(method, f"{ANTHROPIC}/v1{path}", "key", other)
 
     def _visit(self, route: ObjectRoute) -> Call:
-        return _exchange(self._visits, route.endpoint, dialect_of(route))
+        return self._exchange(self._visits, route.endpoint, dialect_of(route))
 
     def _add_operations(self) -> None:
         self._routes.add("GET", "/", "public", self._index)
@@ -152,7 +156,16 @@ class App:
                 error = Unauthenticated(_KEY_IN_URL)
                 body = dialect.error(error, incoming.request_id)
                 return incoming.reply(error.status, {"content-type": "application/json"}, body)
-            return await self._pipeline.serve(endpoint, dialect, incoming, {"model": model, "action": action})
+            return await self._exchange(self._pipeline, endpoint, dialect)(incoming, {"model": model, "action": action})
+
+        return call
+
+    def _exchange(self, pipeline: Pipeline, endpoint: str, dialect: Dialect) -> Call:
+        # Not a coroutine of its own: every wait of every request would pass through it.
+        def call(incoming: "Incoming", params: Mapping[str, str]) -> Awaitable["Answer"]:
+            if HEADER in incoming.headers and incoming.method == "POST":
+                return self._repeats.serve(pipeline, endpoint, dialect, incoming, params)
+            return pipeline.serve(endpoint, dialect, incoming, params)
 
         return call
 
@@ -204,14 +217,6 @@ class App:
         self._accounting.show()
         body, content_type = self._gateway.metrics.render()
         return incoming.reply(200, {"content-type": content_type}, body)
-
-
-def _exchange(pipeline: Pipeline, endpoint: str, dialect: Dialect) -> Call:
-    # Not a coroutine of its own: every wait of every request would pass through it.
-    def call(incoming: "Incoming", params: Mapping[str, str]) -> Awaitable["Answer"]:
-        return pipeline.serve(endpoint, dialect, incoming, params)
-
-    return call
 
 
 def _by_client(call: Call, anthropics: Call) -> Call:

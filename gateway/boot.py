@@ -82,6 +82,7 @@ class Process:
     async def close(self) -> None:
         """Release everything that `open_process` opened."""
         await self._server.close()
+        await self._app.close()
         await self._tasks.close()
         await self.gateway.snapshot.plugins.shutdown(self.gateway)
         await self.gateway.catalogue.close()

@@ -60,6 +60,15 @@ class Stream(_Strict, frozen=True):
     ] = False
 
 
+class Idempotency(_Strict, frozen=True):
+    """What is kept of answers to requests with an Idempotency-Key, sealed in the database."""
+
+    hours: Annotated[float, Meta(gt=0, le=720, description="How long an answer is given again.")] = 24.0
+    max_bytes: Annotated[
+        int, Meta(ge=0, le=32 * 1024 * 1024, description="Of a larger answer only is kept that it was given.")
+    ] = 4 * 1024 * 1024
+
+
 class Journal(_Strict, frozen=True):
     """The local journal that holds each exchange until the database has it."""
 
@@ -235,6 +244,7 @@ class Config(_Strict, frozen=True):
     stream: Stream = Stream()
     timeouts: Timeouts = Timeouts()
     journal: Journal = Journal()
+    idempotency: Idempotency = Idempotency()
     logging: Logging = Logging()
     data_dir: Annotated[str, Meta(description="Database, journal, sockets; made with mode 0700.")] = "data"
     secret: Annotated[

@@ -258,8 +258,8 @@ class Incoming:
         if self._connection.writing_paused:
             await self._connection.drained()
 
-    async def finish(self, last: bytes = b"") -> Answer:
-        """Send the last piece and the end of the stream in one write."""
+    async def finish(self, last: bytes = b"", *, whole: bool = True) -> Answer:  # noqa: ARG002
+        """Send the last piece and the end of the stream in one write. `whole` is for who keeps answers."""
         data = last
         if self.method == "HEAD":
             data = b""

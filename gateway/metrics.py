@@ -103,6 +103,8 @@ class Metrics:
         self.judge_calls = count("guardrail_calls", "Texts that services outside judged.", ("guardrail", "outcome"))
         paid = "What services outside cost for judging, where their price is configured."
         self.judge_cost = count("guardrail_cost_dollars", paid, ("guardrail",))
+        again = "Requests with an Idempotency-Key that were answered again, without a call upstream."
+        self.replays = count("idempotent_replays", again, ())
         self.unpriced = count("unpriced_requests", "Requests to targets without a price.", ("model", "provider"))
 
     def _of_the_process(self) -> None:

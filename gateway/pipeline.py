@@ -214,7 +214,7 @@ class Pipeline:
         exchange.http_status = 200 if incoming.started else exchange.dialect.head(error)[0]
         await self._accounting.close(exchange)
         if incoming.started:
-            return await incoming.finish(exchange.dialect.error_event(error, exchange.id))
+            return await incoming.finish(exchange.dialect.error_event(error, exchange.id), whole=False)
         return _error_answer(exchange, incoming, error)
 
 

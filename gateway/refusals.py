@@ -8,6 +8,7 @@ from typing import Any, Final
 from gateway.codec import status_of
 from gateway.errors import GatewayError, UpstreamCut, UpstreamError, UpstreamRefused
 from gateway.exchange import Exchange, Target
+from gateway.hookspecs import Dialect
 from gateway.httprequest import header_safe
 from gateway.jsonbody import read_object
 from gateway.secrets import scrub
@@ -42,6 +43,15 @@ async def refused(exchange: Exchange, upstream: UpstreamReply, target: Target) -
         upstream.status, message or plain,
         body=body, content_type=upstream.headers.get("content-type", ""), code=code, headers=headers,
     )
+
+
+def rendered(dialect: Dialect, error: GatewayError, request_id: str) -> tuple[int, dict[str, str], bytes]:
+    """An error outside of an exchange, as status, headers and body of the dialect's own."""
+    status, own = dialect.head(error)
+    headers = {"content-type": "application/json", **error.headers, **own}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, -int(-error.retry_after // 1)))
+    return status, headers, dialect.error(error, request_id)
 
 
 def _message_of(body: bytes) -> tuple[str, str | None]:

@@ -159,7 +159,7 @@ class StreamRelay:
             return self._incoming.aborted()
         if stopped is not None:
             last = self._stopped(stopped) or last
-        return await self._incoming.finish(last)
+        return await self._incoming.finish(last, whole=exchange.error is None or stopped is not None)
 
     async def _begin(self) -> None:
         if not self._incoming.started:

@@ -289,6 +289,9 @@ class AccountStore(Protocol):
     async def finish_once(self, name: str, once: "Once") -> None:
         """Store how it ended."""
 
+    async def extend_once(self, name: str, expires: int) -> None:
+        """It still runs: it is not forgotten before `expires`."""
+
     async def drop_once(self, name: str) -> None:
         """It changed nothing: forget it, so that it can be tried again."""
 

@@ -160,6 +160,10 @@ class Changes:
         """See `AccountStore.finish_once`."""
         await self._writer.write(lambda tx: once.finish(tx, name, answered))
 
+    async def extend_once(self, name: str, expires: int) -> None:
+        """See `AccountStore.extend_once`."""
+        await self._writer.write(lambda tx: once.extend(tx, name, expires))
+
     async def drop_once(self, name: str) -> None:
         """See `AccountStore.drop_once`."""
         await self._writer.write(lambda tx: once.drop(tx, name))

@@ -13,6 +13,7 @@ class Once(msgspec.Struct, frozen=True):
     status: int = 0
     headers: dict[str, str] = {}
     answer: str | None = None
+    expires: int = 0  # when it is forgotten, in epoch ms; 0: as was said when it began
 
 
 async def begin(tx: Transaction, name: str, body: str, now: int, expires: int) -> Once | None:
@@ -33,9 +34,15 @@ async def finish(tx: Transaction, name: str, once: Once) -> None:
     """Store how it ended."""
     headers = msgspec.json.encode(once.headers).decode()
     await tx.rows(
-        "UPDATE idempotency SET done = 1, status = $2, headers = $3, answer = $4 WHERE name = $1",
-        name, once.status, headers, once.answer,
+        "UPDATE idempotency SET done = 1, status = $2, headers = $3, answer = $4, "
+        "expires_at = CASE WHEN $5 > 0 THEN $5 ELSE expires_at END WHERE name = $1",
+        name, once.status, headers, once.answer, once.expires,
     )  # fmt: skip
+
+
+async def extend(tx: Transaction, name: str, expires: int) -> None:
+    """It still runs."""
+    await tx.rows("UPDATE idempotency SET expires_at = $2 WHERE name = $1 AND done = 0", name, expires)
 
 
 async def drop(tx: Transaction, name: str) -> None:

@@ -190,6 +190,10 @@ class RemoteStore(Queries):
         """See `AccountStore.finish_once`."""
         await self._call("finish_once", name, once)
 
+    async def extend_once(self, name: str, expires: int) -> None:
+        """See `AccountStore.extend_once`."""
+        await self._call("extend_once", name, expires)
+
     async def drop_once(self, name: str) -> None:
         """See `AccountStore.drop_once`."""
         await self._call("drop_once", name)

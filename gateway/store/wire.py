@@ -49,6 +49,7 @@ CALLS: Final[dict[str, tuple[Any, Any]]] = {
     "commit": (tuple[tuple[Step, ...], bool], int),
     "begin_once": (tuple[str, str, int, int], Once | None),
     "finish_once": (tuple[str, Once], None),
+    "extend_once": (tuple[str, int], None),
     "drop_once": (tuple[str], None),
 }
 
