@@ -24,6 +24,7 @@ _FIRST: Final = 30.0
 _EVERY: Final = 600.0
 _HEAD_EVERY: Final = 3600.0
 _LEASE_MS: Final = 900_000
+_KEEP_EVERY: Final = 300.0
 _DAY_MS: Final = 86_400_000
 _BATCH: Final = 200
 _PAUSE: Final = 0.02
@@ -107,10 +108,14 @@ class Keeping:
 
     async def _emptied(self, step: Expire) -> int:
         """Repeat until nothing is left; between two steps others have their turn."""
-        count = 0
+        count, kept = 0, time.monotonic()
         while gone := await self._book.commit(step, bump=False):
             count += gone
             await asyncio.sleep(_PAUSE)
+            if time.monotonic() - kept >= _KEEP_EVERY:  # millions of rows take longer than a lease
+                kept = time.monotonic()
+                if not await self._leased():
+                    break
         return count
 
     async def _leased(self) -> bool:

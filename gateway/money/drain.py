@@ -42,6 +42,7 @@ class Drain:
         self._store = store
         self._directory = directory
         self._known: dict[str, Segment] = {}
+        self._ahead: dict[str, Segment] = {}
         self._lock = asyncio.Lock()
         self._failing_since: float | None = None
         self._logged = 0.0
@@ -86,7 +87,12 @@ class Drain:
     def lag(self) -> Lag:
         """What the store does not have yet: for metrics."""
         rows = size = 0
-        for segment in list(self._known.values()):
+        paths = [path for each in segments(self._directory).values() for path in each]
+        # Segments that the drain has not come to: while the database is away it stops at the first one.
+        self._ahead = {
+            path.name: self._ahead.get(path.name) or Segment(path) for path in paths if path.name not in self._known
+        }
+        for segment in (*self._known.values(), *self._ahead.values()):
             with contextlib.suppress(FileNotFoundError):
                 more_rows, more_bytes = segment.waiting()
                 rows, size = rows + more_rows, size + more_bytes

@@ -6,6 +6,7 @@ when the server is back. A server that comes back empty is not trusted until it 
 charged on top may then be counted twice, never less than once.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -14,6 +15,7 @@ import structlog
 from gateway.shared_state import Ask, Granted, Refused, Standing
 from gateway.shared_state.memory import MemoryState
 from gateway.shared_state.valkey import StateAway, ValkeyState
+from gateway.tasks import shielded
 
 _REMEMBERED = 10_000  # budgets whose standing is kept
 _MONEY = frozenset({"budget", "rolling"})
@@ -35,43 +37,20 @@ class CoordinatedState:
         self._late: list[tuple[str, tuple[Ask, ...], Mapping[str, int]]] = []  # holds to give back then
 
     async def take(self, hold: str, asks: Sequence[Ask]) -> Granted | Refused:
-        """Take all asks in one atomic step, or none; while the server is away, of this process's share."""
-        if not self.away:
-            try:
-                outcome = await self._server.take(hold, asks)
-            except StateAway as error:
-                self._lost(error)
-                if hold:
-                    self._late.append((hold, (), {}))  # it may have been taken all the same
-            else:
-                self._note(asks, outcome.standings)
-                if hold and type(outcome) is Granted:
-                    self._open[hold] = tuple(asks)
-                return outcome
-        outcome = await self._local.take(hold, [self._share(ask) for ask in asks])
-        if hold and type(outcome) is Granted:
-            self._alone[hold] = tuple(asks)
-        return _translated(asks, outcome)
+        """Take all asks in one atomic step, or none; while the server is away, of this process's share.
+
+        Whoever asks may be cancelled while the server answers: what it took then is given back.
+        """
+        try:
+            return await shielded(self._take(hold, asks))
+        except asyncio.CancelledError:
+            if hold:
+                await self.settle(hold)
+            raise
 
     async def settle(self, hold: str, actual: Mapping[str, int] | None = None) -> bool:
-        """Give a hold back, wherever it was taken."""
-        used = actual or {}
-        alone = self._alone.pop(hold, None)
-        if alone is not None:
-            self._owe(alone, used)
-            return await self._local.settle(hold, used)
-        asks = self._open.pop(hold, None)
-        if asks is None:
-            return False
-        if not self.away:
-            try:
-                await self._give_back(hold, asks, used)
-            except StateAway as error:
-                self._lost(error)
-            else:
-                return True
-        self._late.append((hold, asks, used))
-        return True
+        """Give a hold back, wherever it was taken, and to the end whoever is cancelled meanwhile."""
+        return await shielded(self._settle(hold, actual or {}))
 
     async def peek(self, asks: Sequence[Ask]) -> tuple[Standing, ...]:
         """How the counters stand."""
@@ -85,13 +64,7 @@ class CoordinatedState:
 
     async def charge(self, asks: Sequence[Ask], amount: int | None = None) -> None:
         """Add to what is spent without a hold."""
-        if not self.away:
-            try:
-                return await self._server.charge(asks, amount)
-            except StateAway as error:
-                self._lost(error)
-        self._owe(asks, {ask.key: ask.amount if amount is None else amount for ask in asks})
-        return None
+        await shielded(self._charge(asks, amount))
 
     async def seed(self, budgets: Mapping[str, int]) -> None:
         """Raise what is spent to the ledger's sums. A server that is away is seeded when it is back."""
@@ -166,6 +139,51 @@ class CoordinatedState:
     async def close(self) -> None:
         """Let go of the server."""
         await self._server.close()
+
+    async def _take(self, hold: str, asks: Sequence[Ask]) -> Granted | Refused:
+        if not self.away:
+            try:
+                outcome = await self._server.take(hold, asks)
+            except StateAway as error:
+                self._lost(error)
+                if hold:
+                    self._late.append((hold, (), {}))  # it may have been taken all the same
+            else:
+                self._note(asks, outcome.standings)
+                if hold and type(outcome) is Granted:
+                    self._open[hold] = tuple(asks)
+                return outcome
+        outcome = await self._local.take(hold, [self._share(ask) for ask in asks])
+        if hold and type(outcome) is Granted:
+            self._alone[hold] = tuple(asks)
+        return _translated(asks, outcome)
+
+    async def _settle(self, hold: str, used: Mapping[str, int]) -> bool:
+        alone = self._alone.pop(hold, None)
+        if alone is not None:
+            self._owe(alone, used)
+            return await self._local.settle(hold, used)
+        asks = self._open.pop(hold, None)
+        if asks is None:
+            return False
+        if not self.away:
+            try:
+                await self._give_back(hold, asks, used)
+            except StateAway as error:
+                self._lost(error)
+            else:
+                return True
+        self._late.append((hold, asks, used))
+        return True
+
+    async def _charge(self, asks: Sequence[Ask], amount: int | None) -> None:
+        if not self.away:
+            try:
+                return await self._server.charge(asks, amount)
+            except StateAway as error:
+                self._lost(error)
+        self._owe(asks, {ask.key: ask.amount if amount is None else amount for ask in asks})
+        return None
 
     def _lost(self, error: StateAway) -> None:
         if not self.away:

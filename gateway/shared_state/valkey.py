@@ -184,6 +184,9 @@ class ValkeyState:
                 raise StateAway("the shared state's server has lost its memory and is not seeded yet") from None
             raise StateAway(f"the shared state's server refuses: {error}") from error
         except (exceptions.RedisError, OSError, TimeoutError) as error:
+            with contextlib.suppress(exceptions.RedisError, OSError):
+                # The others that wait in the pool are as dead, and each would look like a server that is away again.
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
             raise StateAway(f"the shared state's server is away: {error or type(error).__name__}") from error
 
 

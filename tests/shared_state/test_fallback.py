@@ -1,7 +1,12 @@
 """While the server of the shared state is away, limits hold: each process has its share, and what it spends is told later."""
 
+import asyncio
+import random
+
 import pytest
+import structlog
 from valkey_server import valkey_server
+from waiting import until
 
 from gateway.shared_state import Ask, Granted, Refused, SharedState
 from gateway.shared_state.fallback import CoordinatedState
@@ -109,6 +114,45 @@ async def test_a_hold_that_the_server_forgot_is_charged_all_the_same(server, sta
     assert await one.settle("h", {"b": 25}) is True
     await one.beat()
     assert await one.spent("b") == (25, 0)
+
+
+async def test_what_is_taken_for_somebody_who_is_cancelled_meanwhile_is_given_back(states):
+    """Clients leave at any moment, also while the server answers: nobody would ever settle such a hold."""
+    dice = random.Random(7)
+
+    async def one(number):
+        hold = f"h{number}"
+        if type(await states[0].take(hold, budget(1, 10**6))) is Granted:
+            await states[0].settle(hold, {"b": 1})
+
+    for start in range(0, 600, 60):
+        tasks = [asyncio.create_task(one(number)) for number in range(start, start + 60)]
+        for task in tasks:
+            await asyncio.sleep(dice.choice((0, 0, 0.0005)))
+            if dice.random() < 0.7:
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert await states[0].totals() == {"open_holds": 0, "reserved": 0}
+    assert not states[0].away
+
+
+async def test_a_server_that_was_restarted_is_away_once_and_not_for_each_old_connection(server, states):
+    state = states[0]
+    await asyncio.gather(*(spend(state, f"h{number}", 1) for number in range(30)))
+    with structlog.testing.capture_logs() as logs:
+        server.stop()
+        await state.peek(budget(0))
+        server.start()
+
+        async def back():
+            await state.seed({})
+            await state.beat()
+            return not state.away
+
+        await until(back)
+        await asyncio.gather(*(state.peek(budget(0)) for _ in range(40)))
+    said = [line["event"] for line in logs]
+    assert len([text for text in said if "cannot be reached" in text]) == 1
 
 
 async def test_a_revocation_that_nobody_hears_is_an_error(server, states):

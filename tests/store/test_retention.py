@@ -1,6 +1,7 @@
 """What is over its time goes, by the tenant's days or the configured ones; the audit stays provable; one does it."""
 
 import asyncio
+import tracemalloc
 
 import pytest
 
@@ -85,6 +86,43 @@ async def test_many_rows_go_in_small_steps(book, monkeypatch):
     assert all({"gone0", "short0", "usual0"} == set(found) and len(found) == 21 for found in await left(book))
     verdict = await verify(book.store, book.audit_key)
     assert verdict.intact, verdict
+
+
+async def test_a_long_job_keeps_its_lease_and_ends_when_another_has_it(book, monkeypatch):
+    monkeypatch.setattr(retention, "_BATCH", 1)
+    monkeypatch.setattr(retention, "_KEEP_EVERY", 0.0)
+    await fill(book, days=(9,), each=3)
+    job, taken = Keeping(book, Retention(usage_days=1), "here"), []
+
+    async def leased():
+        taken.append(True)
+        return len(taken) < 6
+
+    monkeypatch.setattr(job, "_leased", leased)
+    assert not await job.once()
+    assert len((await left(book))[1]) > 0
+    assert await Keeping(book, Retention(usage_days=1), "there").once()
+    assert (await left(book))[1] == []
+
+
+async def test_a_large_job_holds_no_rows_in_memory(book):
+    """Rows are found, and go, a few at a time: what the process needs does not depend on how many there are."""
+    moment = now_ms() - 9 * DAY
+    attempts = (AttemptRow("p", "m", "ok", lines="x" * 200),)
+    for start in range(0, 12_000, 2000):
+        rows = [
+            LedgerRow(id=f"r{n:06d}", ts_ms=moment + n, tenant="usual", key="k", key_name="n" * 200, attempts=attempts)
+            for n in range(start, start + 2000)
+        ]
+        await book.store.append("j", start + 2000, rows)
+    tracemalloc.start()
+    try:
+        assert await Keeping(book, Retention(usage_days=1), "here").once()
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (await left(book))[1] == []
+    assert most < 4 << 20
 
 
 async def test_an_emptied_entry_keeps_its_place_and_says_nothing(book):
