@@ -16,7 +16,7 @@ NAMES = {
     "ai_gateway_attempts_total", "ai_gateway_errors_total", "ai_gateway_rate_limit_hits_total",
     "ai_gateway_unpriced_requests_total", "ai_gateway_unauthenticated_total", "ai_gateway_config_reload_total",
     "ai_gateway_sink_dropped_total", "ai_gateway_active_requests", "ai_gateway_journal_waiting_rows",
-    "ai_gateway_journal_waiting_bytes", "ai_gateway_disk_free_bytes", "ai_gateway_budget_reserved_dollars", "ai_gateway_shared_state_away", "ai_gateway_build_info",
+    "ai_gateway_journal_waiting_bytes", "ai_gateway_disk_free_bytes", "ai_gateway_idempotent_replays_total", "ai_gateway_budget_reserved_dollars", "ai_gateway_shared_state_away", "ai_gateway_build_info",
     "ai_gateway_guardrail_triggers_total", "ai_gateway_guardrail_calls_total", "ai_gateway_guardrail_cost_dollars_total",
     "ai_gateway_tenant_budget_usage_ratio",
     "ai_gateway_upstream_ready",
