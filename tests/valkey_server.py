@@ -1,6 +1,7 @@
 """Starts a real Valkey (or Redis) server on loopback for a test, and ends it."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -51,6 +52,13 @@ class Server:
             except OSError:
                 time.sleep(0.02)
         raise RuntimeError("the server did not start")
+
+    def pause(self) -> None:
+        """Fall silent, and forget nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         if self._process is not None:

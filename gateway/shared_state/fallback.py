@@ -224,11 +224,14 @@ class CoordinatedState:
             await self._server.charge([ask])
             del self._owed[key]
         while self._late:
-            await self._give_back(*self._late[-1])
+            await self._give_back(*self._late[-1], again=True)
             self._late.pop()
 
-    async def _give_back(self, hold: str, asks: Sequence[Ask], used: Mapping[str, int]) -> None:
-        if not await self._server.settle(hold, used):  # it has forgotten the hold: we have not forgotten the money
+    async def _give_back(
+        self, hold: str, asks: Sequence[Ask], used: Mapping[str, int], *, again: bool = False
+    ) -> None:
+        # It may have forgotten the hold: we have not forgotten the money.
+        if not await self._server.settle(hold, used, again=again):
             await self._server.charge(_spent(asks, used))
 
 

@@ -76,10 +76,10 @@ class ValkeyState:
             return Granted(standings)
         return Refused(_longest(asks, standings), standings)
 
-    async def settle(self, hold: str, actual: Mapping[str, int] | None = None) -> bool:
-        """Give a hold back; False if it is not open."""
+    async def settle(self, hold: str, actual: Mapping[str, int] | None = None, *, again: bool = False) -> bool:
+        """Give a hold back; False if it is not open. `again`: there was no answer to that within the last minute."""
         used = (part for key, amount in (actual or {}).items() for part in (key, str(amount)))
-        return bool(await self._run("settle", self._me, hold, *used))
+        return bool(await self._run("settle", self._me, hold, "1" if again else "0", *used))
 
     async def peek(self, asks: Sequence[Ask]) -> tuple[Standing, ...]:
         """How the counters stand."""

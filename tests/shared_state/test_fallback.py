@@ -155,6 +155,27 @@ async def test_a_server_that_was_restarted_is_away_once_and_not_for_each_old_con
     assert len([text for text in said if "cannot be reached" in text]) == 1
 
 
+async def test_what_a_silent_server_did_without_an_answer_counts_once(server, states):
+    state = states[0]
+    assert await spend(state, "first", 1) is Granted  # the server knows the scripts from now on
+    for number in range(5):
+        assert type(await state.take(f"h{number}", budget(10))) is Granted
+    server.pause()
+    try:
+        for number in range(5):
+            assert await state.settle(f"h{number}", {"b": 7})
+        assert state.away
+    finally:
+        server.go_on()
+
+    async def back():
+        await state.beat()
+        return not state.away
+
+    await until(back)
+    assert await state.spent("b") == (36, 0)
+
+
 async def test_a_revocation_that_nobody_hears_is_an_error(server, states):
     server.stop()
     with pytest.raises(StateAway):
