@@ -50,6 +50,12 @@ def set_up(config: Logging, stream: BinaryIO | None = None, *, worker: int | Non
     root.setLevel(level if level == logging.DEBUG else max(level, logging.WARNING))
 
 
+def aside() -> None:
+    """For commands: what they print is theirs alone, so that lines of the log go to standard error."""
+    if not structlog.is_configured():
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+
+
 class _Lines:
     """Makes the loggers that write; a log that cannot be written never stops the gateway."""
 

@@ -12,6 +12,7 @@ from gateway.commands import config_option, find_config
 from gateway.config import Config
 from gateway.configfile import ConfigError, load_place
 from gateway.errors import GatewayError
+from gateway.observe import aside
 from gateway.store import Store
 from gateway.store.opening import SQLITE, command_store
 from gateway.store.sqlite import DATABASE
@@ -38,6 +39,7 @@ class Place(msgspec.Struct, frozen=True):
             finally:
                 await store.close()
 
+        aside()
         if self.config.database == SQLITE and not (self.data_dir / DATABASE).exists():
             raise click.ClickException(
                 f"{self.data_dir} holds no gateway's data. Start the gateway once, or name its directory with "
